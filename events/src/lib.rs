@@ -1,0 +1,1 @@
+//! UnifiedEvent: schema, encoders, subjects; no I/O.

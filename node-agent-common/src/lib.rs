@@ -1,0 +1,1 @@
+//! Records, map keys and values shared by the kernel side and the agent.

@@ -1,0 +1,4 @@
+//! The node agent: loads the programs, attributes, encodes, publishes, keeps the ledger.
+
+pub mod batch;
+pub mod ledger;

@@ -1,0 +1,3 @@
+//! `weir-agent`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The operator: profiles and sinks into one DaemonSet and truthful status.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! CollectorProfile, CollectorSink and CollectorNode, and the pure plan and place functions.

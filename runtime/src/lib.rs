@@ -1,0 +1,1 @@
+//! What every Weir binary shares: telemetry, admin server, readiness, supervision, shutdown.

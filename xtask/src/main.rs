@@ -1,0 +1,3 @@
+//! Everything a person types: cargo xtask demo, test, bench, crds.
+
+fn main() {}

@@ -1,1 +1,32 @@
-//! Records, map keys and values shared by the kernel side and the agent.
+//! What the kernel side and the agent must agree on to the byte: records, map keys and values, outcomes.
+//!
+//! Everything here is `repr(C)` without padding, asserted on both sides of the boundary; nothing here does
+//! I/O or knows a map's handle.
+#![no_std]
+
+pub mod config;
+pub mod hook;
+pub mod kind;
+pub mod limit;
+pub mod offset;
+pub mod outcome;
+pub mod record;
+
+/// Declares a `repr(C)` struct and asserts its size, so that neither side can grow padding unnoticed.
+#[macro_export]
+macro_rules! shared {
+    ($(#[$meta:meta])* pub struct $name:ident = $size:literal { $($(#[$field_meta:meta])* pub $field:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(
+            feature = "user",
+            derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+        )]
+        pub struct $name { $($(#[$field_meta])* pub $field: $ty,)* }
+
+        const _: () = assert!(core::mem::size_of::<$name>() == $size);
+        // The fields add up to the size: no padding.
+        const _: () = assert!(0 $(+ core::mem::size_of::<$ty>())* == $size);
+    };
+}

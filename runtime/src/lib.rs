@@ -1,1 +1,12 @@
 //! What every Weir binary shares: telemetry, admin server, readiness, supervision, shutdown.
+//!
+//! Nothing here knows what an agent or an operator does; a binary wires these parts together in its `main`.
+
+pub mod admin;
+pub mod backoff;
+pub mod exit;
+pub mod metrics;
+pub mod readiness;
+pub mod shutdown;
+pub mod supervise;
+pub mod telemetry;

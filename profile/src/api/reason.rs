@@ -1,0 +1,117 @@
+//! The closed set of reasons that conditions, problems and node reports give.
+
+closed_enum! {
+    /// Why a condition holds or does not. Each value is documented with its remedy.
+    pub enum ConditionReason {
+        /// The spec is valid and everything it names exists.
+        Accepted = "Accepted",
+        /// The kernel of every expected node was read back at this generation.
+        Live = "Live",
+        /// Enough nodes are live by `readyPercent`, though not all.
+        EnoughNodesLive = "EnoughNodesLive",
+        /// The stream is there as asked for.
+        StreamReady = "StreamReady",
+        /// Every batch is acknowledged.
+        Acknowledged = "Acknowledged",
+        /// Nothing was missed in the last 60 s.
+        NothingMissed = "NothingMissed",
+        /// Nothing is wrong.
+        Healthy = "Healthy",
+        /// All has followed the last change.
+        UpToDate = "UpToDate",
+        /// Nobody has looked at the object yet. Check that the operator runs.
+        Pending = "Pending",
+        /// The spec changed and not every node has followed yet. Wait.
+        NodesPending = "NodesPending",
+        /// No agent has reported yet. Wait, or look at the agents' DaemonSet and pods.
+        AwaitingAgents = "AwaitingAgents",
+        /// The node selector matches no node. Change it or label a node.
+        NoMatchingNodes = "NoMatchingNodes",
+        /// `mode` is Suspended, and every node has confirmed it.
+        Suspended = "Suspended",
+        /// `expirationTime` has passed, and every node has confirmed it. Edit the spec to start again.
+        Expired = "Expired",
+        /// `mode` is `DryRun`: events are counted and nothing is emitted.
+        DryRun = "DryRun",
+        /// The spec breaks a rule that the schema could not check. The message names the field.
+        InvalidSpec = "InvalidSpec",
+        /// A match can never hold. The message names the field.
+        ContradictoryMatch = "ContradictoryMatch",
+        /// The spec is larger than 128 KiB. Split the profile.
+        SpecTooLarge = "SpecTooLarge",
+        /// The sink that `sinkRef` names is not there. Create it or change `sinkRef`.
+        SinkNotFound = "SinkNotFound",
+        /// The sink is there but not valid. Look at its own conditions.
+        SinkInvalid = "SinkInvalid",
+        /// No connection to the sink. Check its address, network policies and the server.
+        SinkUnreachable = "SinkUnreachable",
+        /// The stream is missing. Create it, or set `manage: Ensure`.
+        StreamMissing = "StreamMissing",
+        /// The stream is there with other settings, and Weir never shrinks or replaces one. Change it or the sink.
+        StreamConflict = "StreamConflict",
+        /// The server refuses the subject. Check the stream's subjects and the credentials' permissions.
+        SubjectRefused = "SubjectRefused",
+        /// The server refuses the credentials. Check the Secret's content.
+        AuthenticationFailed = "AuthenticationFailed",
+        /// The Secret that the sink names is missing. Create it in the operator's namespace.
+        SecretNotFound = "SecretNotFound",
+        /// The Secret has no such key. Add the key or change the reference.
+        SecretKeyMissing = "SecretKeyMissing",
+        /// The Secret lacks the label `weir.dev/sink-credentials=true`. Add it if the Secret is meant for Weir.
+        SecretNotLabelled = "SecretNotLabelled",
+        /// The agents' copy of the credentials is not there yet. It arrives within 90 s.
+        CredentialsNotMounted = "CredentialsNotMounted",
+        /// Memory or spool is full and events are shed, lowest priority first. Lower the limits or make the sink faster.
+        Shedding = "Shedding",
+        /// A ring is full and events are lost, counted. Lower the limits or sample.
+        RingFull = "RingFull",
+        /// The kernel skipped a program (recursion). The node's ledger says how often.
+        EventsMissed = "EventsMissed",
+        /// A program failed on some occurrences. The node's ledger says why.
+        HookErrors = "HookErrors",
+        /// Occurrences could not be tied to a process. The node's ledger says how many.
+        Untracked = "Untracked",
+        /// Matches could not be evaluated, such as a relative path. The node's ledger says how many.
+        Undecided = "Undecided",
+        /// More than 64 profiles on a node; those of lowest priority are refused. Merge or narrow profiles.
+        TooManyProfiles = "TooManyProfiles",
+        /// More than 256 events on a node, or 64 of one kind; those of lowest priority are refused. Merge events.
+        TooManySlots = "TooManySlots",
+        /// More than 16 per-pod or per-container limits on a node. Use fewer, or `per: Node`.
+        TooManyKeyedLimits = "TooManyKeyedLimits",
+        /// More than 4096 pods or containers on a node share one bucket of a keyed limit.
+        WorkloadOverflow = "WorkloadOverflow",
+        /// This kernel has no hook that can see the kind. `weir-agent probe` says why.
+        KindUnsupported = "KindUnsupported",
+        /// The hook exists but did not attach. The message has the kernel's answer.
+        HookFailed = "HookFailed",
+        /// The agent lacks a capability for the hook. Enable the tier that grants it.
+        CapabilityMissing = "CapabilityMissing",
+        /// tracefs is not mounted on the node. Mount it at /sys/kernel/tracing.
+        TracefsMissing = "TracefsMissing",
+        /// The kernel publishes no BTF. Use a kernel with `CONFIG_DEBUG_INFO_BTF`.
+        BtfMissing = "BtfMissing",
+        /// The kernel maps could not be written or read back. The message has the kernel's answer.
+        ProgrammingFailed = "ProgrammingFailed",
+        /// The agent does not know a field of the spec and keeps the generation before. Update the agents.
+        AgentTooOld = "AgentTooOld",
+        /// The installed CRD is older than the operator. Apply the new CRDs.
+        CrdTooOld = "CrdTooOld",
+        /// The node's clock is more than 5 s off. Check its time synchronisation.
+        ClockSkew = "ClockSkew",
+        /// The agent does not answer. Look at its pod and node.
+        AgentStale = "AgentStale",
+        /// Some expected nodes failed. `problems` has the reasons.
+        NodesFailed = "NodesFailed",
+        /// Some expected nodes cannot run it. `problems` has the reasons.
+        NodesUnsupported = "NodesUnsupported",
+        /// Some expected nodes do a part of it. `problems` has the reasons.
+        NodesDegraded = "NodesDegraded",
+        /// The agents' pods cannot be scheduled. Look at the DaemonSet's events.
+        AgentsUnschedulable = "AgentsUnschedulable",
+        /// The agents' image cannot be pulled. Check its name, registry and pull secrets.
+        ImagePullFailed = "ImagePullFailed",
+        /// The operator may not do what it must. Apply the manifests' RBAC again.
+        PermissionDenied = "PermissionDenied",
+    }
+}

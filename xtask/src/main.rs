@@ -1,3 +1,51 @@
-//! Everything a person types: cargo xtask demo, test, bench, crds.
+//! `cargo xtask`: the commands a person types while working on Weir.
+//!
+//! This file only reads arguments and dispatches; each command has a file of its own.
 
-fn main() {}
+mod mounts;
+mod shell;
+mod table;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, try and test Weir.
+///
+/// Every command first installs what it needs and does not find: under ~/.cache/weir/tools at pinned
+/// versions, Debian packages through apt-get. A second run installs nothing.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test there is, and report all failures at the end
+    Test(test::Args),
+    /// Install what the other commands need, and show where it is
+    Setup(tools::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Setup(args) => tools::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

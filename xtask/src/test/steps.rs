@@ -1,0 +1,148 @@
+//! How each layer is run.
+//!
+//! Every cargo command selects the whole workspace: another selection would unify features differently and build
+//! everything a second time.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::layer::Layer;
+use super::report::Report;
+use super::{Outcome, Setting};
+use crate::tools::{is_root, privileged};
+use crate::workspace::{self, TestTarget};
+use crate::{mounts, shell};
+
+/// Runs the steps of one layer.
+pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Result<()> {
+    match layer {
+        Layer::Lint => lint(setting, report),
+        Layer::Unit => unit(setting, report),
+        Layer::Nats => report.step("real nats-server", || {
+            Outcome::of(integration(setting, Layer::Nats, &[], &[]))
+        }),
+        Layer::Kernel => report.step("real kernel", || kernel(setting)),
+        Layer::Cluster => report.step("real cluster", || {
+            Outcome::of(integration(setting, Layer::Cluster, &[], &[]))
+        }),
+    }
+}
+
+fn lint(setting: &Setting, report: &mut Report) -> Result<()> {
+    report.step("formatting", || {
+        Outcome::of(shell::run(workspace::cargo().args(["fmt", "--all", "--check"])))
+    })?;
+    report.step("clippy", || {
+        let mut clippy = cargo(setting, "clippy");
+        clippy.args([
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ]);
+        Outcome::of(shell::run(&mut clippy))
+    })?;
+    report.step("licences, sources, bans", || {
+        let program = match &setting.cargo_deny {
+            Ok(program) => program,
+            Err(error) => return Ok(Outcome::Skipped(format!("there is no cargo-deny: {error:#}"))),
+        };
+        // Advisories need a database from the network; they are checked where there is one: `cargo deny check`.
+        let mut deny = Command::new(program);
+        deny.current_dir(workspace::root())
+            .args(["--offline", "--locked", "--log-level", "error"]);
+        deny.args(["check", "licenses", "sources", "bans"]);
+        Outcome::of(shell::run(&mut deny))
+    })
+}
+
+fn unit(setting: &Setting, report: &mut Report) -> Result<()> {
+    report.step("unit, property and contract tests", || {
+        let mut test = cargo(setting, "test");
+        test.args(["--workspace", "--no-fail-fast", "--lib", "--bins"]);
+        select(&mut test, &targets(Layer::Unit)?);
+        Outcome::of(shell::run(&mut test))
+    })?;
+    report.step("documentation examples", || {
+        Outcome::of(shell::run(cargo(setting, "test").args([
+            "--workspace",
+            "--no-fail-fast",
+            "--doc",
+        ])))
+    })
+}
+
+fn kernel(setting: &Setting) -> Result<Outcome> {
+    if !is_root() && shell::which("sudo").is_none() {
+        return Ok(Outcome::Skipped(
+            "needs root or sudo, since only root may load BPF programs".to_owned(),
+        ));
+    }
+    for mount in [mounts::TRACEFS, mounts::BPFFS] {
+        if mounts::ensure(&mount)? {
+            println!("mounted {} at {}: {}", mount.kind, mount.place, mount.why);
+        }
+    }
+    // One at a time: a node has one agent, and tests count what the whole kernel does.
+    let mut environment = Vec::new();
+    if !is_root() {
+        shell::run(&mut privileged("true", &[])?)?;
+        let runner = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            workspace::host_target()?.to_uppercase().replace('-', "_")
+        );
+        environment.push((runner, "sudo --preserve-env --".to_owned()));
+    }
+    Outcome::of(integration(
+        setting,
+        Layer::Kernel,
+        &environment,
+        &["--test-threads=1"],
+    ))
+}
+
+/// Runs the integration tests of `layer`, each binary with `args`.
+fn integration(
+    setting: &Setting,
+    layer: Layer,
+    environment: &[(String, String)],
+    args: &[&str],
+) -> Result<()> {
+    let targets = targets(layer)?;
+    if targets.is_empty() {
+        bail!("the workspace has no tests of this layer");
+    }
+    let mut test = cargo(setting, "test");
+    test.args(["--workspace", "--no-fail-fast"]);
+    select(&mut test, &targets);
+    test.envs(environment.iter().map(|(name, value)| (name, value)));
+    test.arg("--").args(args);
+    shell::run(&mut test)
+}
+
+fn targets(layer: Layer) -> Result<Vec<TestTarget>> {
+    let mut targets = workspace::test_targets()?;
+    targets.retain(|target| Layer::of(target) == layer);
+    Ok(targets)
+}
+
+fn select(command: &mut Command, targets: &[TestTarget]) {
+    let mut names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+    names.dedup();
+    for name in names {
+        command.args(["--test", name]);
+    }
+}
+
+fn cargo(setting: &Setting, subcommand: &str) -> Command {
+    let mut command = workspace::cargo();
+    command.arg(subcommand).env("PATH", &setting.path);
+    if setting.strict {
+        // The committed lock file is what is tested.
+        command.arg("--locked");
+    }
+    command
+}

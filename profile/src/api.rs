@@ -7,7 +7,7 @@ mod condition;
 mod event;
 mod matches;
 mod node;
-mod profile;
+pub(crate) mod profile;
 mod quantity;
 mod reason;
 pub(crate) mod rule;

@@ -3,7 +3,9 @@
 //! Everything that depends on a kind is derived from here: the schema's enum, the CEL rules, [`crate::validate`], the
 //! generated reference. A new kind is one variant and its column in [`MatchField::kinds`].
 
-use crate::api::rule::CelRule;
+use serde_json::Value;
+
+use crate::api::rule::{Rule, has};
 
 closed_enum! {
     /// What happened in the kernel.
@@ -141,18 +143,22 @@ fn join_names(kinds: &[EventKind]) -> String {
 }
 
 /// One CEL rule for each field that some kind lacks; `self` is an event.
-pub(crate) fn cel_rules() -> Vec<CelRule> {
+pub(crate) fn rules() -> Vec<Rule> {
     MatchField::ALL
         .iter()
         .filter(|field| field.kinds().len() < EventKind::ALL.len())
-        .map(|field| {
+        .map(|&field| {
             let name = field.as_str();
             let kinds: Vec<String> = field.kinds().iter().map(|kind| format!("'{kind}'")).collect();
             let rule = format!(
                 "!has(self.match) || !has(self.match.{name}) || self.kind in [{}]",
                 kinds.join(", ")
             );
-            CelRule::new(rule, field.message()).at(field.field_path())
+            Rule::new(field.field_path(), rule, field.message(), move |event| {
+                let kind = event.get("kind").and_then(Value::as_str).and_then(EventKind::from_name);
+                let given = event.get("match").is_some_and(|matches| has(matches, field.as_str()));
+                !given || kind.is_none_or(|kind| field.is_valid_for(kind))
+            })
         })
         .collect()
 }

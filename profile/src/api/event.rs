@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule::attach;
+use super::rule;
 use super::{DNS_LABEL, Match};
 use crate::kind::{self, EventKind};
 
@@ -32,7 +32,7 @@ closed_enum! {
 /// A kind of kernel event to collect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = event_rules)]
+#[schemars(inline, transform = attach_rules)]
 pub struct Event {
     /// Name within the profile, a DNS label of at most 63 characters. It stands in every event and ledger row; its
     /// counters follow it across edits.
@@ -82,6 +82,6 @@ pub struct EventLimit {
     pub per: Option<Per>,
 }
 
-fn event_rules(schema: &mut Schema) {
-    attach(schema, &kind::cel_rules());
+fn attach_rules(schema: &mut Schema) {
+    rule::attach(schema, &kind::rules());
 }

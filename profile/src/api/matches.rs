@@ -3,7 +3,10 @@
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{CelRule, attach};
+use serde_json::Value;
+
+use super::rule::{Rule, attach, has, items};
+use crate::validate::Cidr;
 
 closed_enum! {
     /// What the opened file can be used for, by the open's access mode.
@@ -30,13 +33,13 @@ closed_enum! {
 /// Strings compared whole, or by how they begin; one hit is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = string_match_rules)]
+#[schemars(inline, transform = attach_string_match)]
 pub struct StringMatch {
-    /// Whole absolute paths in printable ASCII; at most 16, each at most 255 characters.
+    /// Whole absolute paths in printable ASCII; at most 16, each at most 247 characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
-        inner(length(min = 1, max = 255), regex(pattern = PATH)),
+        inner(length(min = 1, max = 247), regex(pattern = PATH)),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub exact: Vec<String>,
@@ -53,25 +56,24 @@ pub struct StringMatch {
 
 /// An absolute path in printable ASCII.
 pub(crate) const PATH: &str = "^/[ -~]*$";
-pub(crate) const STRING_MATCH_MESSAGE: &str =
-    "an empty match would match nothing; give at least one exact or prefix entry, or remove the field";
-pub(crate) const PORT_ORDER_MESSAGE: &str = "to must not be below from; swap them, or leave to out for a single port";
-pub(crate) const CIDR_MESSAGE: &str = "each entry must be an IPv4 or IPv6 network such as 10.0.0.0/8 or fd00::/8";
 
-fn string_match_rules(schema: &mut Schema) {
-    attach(
-        schema,
-        &[CelRule::new(
-            "(has(self.exact) && size(self.exact) > 0) || (has(self.prefix) && size(self.prefix) > 0)",
-            STRING_MATCH_MESSAGE,
-        )],
-    );
+fn attach_string_match(schema: &mut Schema) {
+    attach(schema, &string_match_rules());
+}
+
+pub(crate) fn string_match_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        "",
+        "(has(self.exact) && size(self.exact) > 0) || (has(self.prefix) && size(self.prefix) > 0)",
+        "an empty match would match nothing; give at least one exact or prefix entry, or remove the field",
+        |it| !it.is_object() || !items(it, "exact").is_empty() || !items(it, "prefix").is_empty(),
+    )]
 }
 
 /// One port or an inclusive range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = port_range_rules)]
+#[schemars(inline, transform = attach_port_range)]
 pub struct PortRange {
     /// First port, 0 to 65535.
     #[schemars(range(min = 0, max = 65535))]
@@ -82,15 +84,27 @@ pub struct PortRange {
     pub to: Option<i32>,
 }
 
-fn port_range_rules(schema: &mut Schema) {
-    attach(schema, &[CelRule::new("!has(self.to) || self.from <= self.to", PORT_ORDER_MESSAGE).at(".to")]);
+fn attach_port_range(schema: &mut Schema) {
+    attach(schema, &port_range_rules());
+}
+
+pub(crate) fn port_range_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".to",
+        "!has(self.to) || self.from <= self.to",
+        "to must not be below from; swap them, or leave to out for a single port",
+        |range| match (range.get("from").and_then(Value::as_i64), range.get("to").and_then(Value::as_i64)) {
+            (Some(from), Some(to)) => from <= to,
+            _ => true,
+        },
+    )]
 }
 
 /// What the kernel decides before anything is limited or copied. All given fields must hold; within a field one hit is
 /// enough. Each field is only valid for the kinds it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = match_rules)]
+#[schemars(inline, transform = attach_match)]
 pub struct Match {
     /// Thread names (`comm`) compared whole: printable ASCII, at most 15 characters, as the kernel keeps them; at most
     /// 16. For every kind.
@@ -152,9 +166,15 @@ pub struct Match {
 /// What the kernel keeps as a thread's name.
 pub(crate) const COMM: &str = "^[ -~]+$";
 
-fn match_rules(schema: &mut Schema) {
-    attach(
-        schema,
-        &[CelRule::new("!has(self.cidrs) || self.cidrs.all(c, isCIDR(c))", CIDR_MESSAGE).at(".cidrs")],
-    );
+fn attach_match(schema: &mut Schema) {
+    attach(schema, &match_rules());
+}
+
+pub(crate) fn match_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".cidrs",
+        "!has(self.cidrs) || self.cidrs.all(c, isCIDR(c))",
+        "each entry must be an IPv4 or IPv6 network such as 10.0.0.0/8 or fd00::/8; correct the entry",
+        |it| !has(it, "cidrs") || items(it, "cidrs").iter().filter_map(Value::as_str).all(|text| Cidr::parse(text).is_some()),
+    )]
 }

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{CelRule, attach};
+use super::rule::{Rule, attach, has};
 use super::status::CollectorProfileStatus;
 use super::{DNS_LABEL, Event, LabelSelector, Timestamp};
 
@@ -135,7 +135,7 @@ pub struct WorkloadSelection {
 /// Limits of a profile as a whole, per node: in any window of W seconds at most rate x W + burst pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = limits_rules)]
+#[schemars(inline, transform = attach_limits)]
 pub struct Limits {
     /// Events per second of all `events` together on a node, 1 to 1000000; absent means no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,11 +150,30 @@ pub struct Limits {
     pub per_workload: Option<PerWorkload>,
 }
 
-pub(crate) const LIMITS_BURST_MESSAGE: &str =
-    "limits.burst needs limits.eventsPerSecond; add eventsPerSecond or remove burst";
+fn attach_limits(schema: &mut Schema) {
+    attach(schema, &limits_rules());
+}
 
-fn limits_rules(schema: &mut Schema) {
-    attach(schema, &[CelRule::new("!has(self.burst) || has(self.eventsPerSecond)", LIMITS_BURST_MESSAGE).at(".burst")]);
+pub(crate) fn limits_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".burst",
+        "!has(self.burst) || has(self.eventsPerSecond)",
+        "limits.burst needs limits.eventsPerSecond; add eventsPerSecond or remove burst",
+        |limits| !has(limits, "burst") || has(limits, "eventsPerSecond"),
+    )]
+}
+
+/// For the root of profiles and sinks: `metadata` has no schema of its own that could hold it.
+pub(crate) fn name_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".metadata.name",
+        format!("self.metadata.name.matches('{DNS_LABEL}')"),
+        "metadata.name must be a DNS label: 1 to 63 lower case letters, digits and '-', a letter or digit first and \
+         last; rename the object",
+        |object| {
+            object.pointer("/metadata/name").and_then(serde_json::Value::as_str).is_none_or(crate::validate::is_dns_label)
+        },
+    )]
 }
 
 /// A limit for each pod of a node; the host's own processes count as one pod.

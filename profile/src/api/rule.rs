@@ -1,31 +1,44 @@
-//! CEL rules and list types, attached to the schema of the type they stand beside.
+//! Rules between fields: the CEL text that the API server runs, and beside it the same check in Rust.
+//!
+//! [`crate::validate`] meets a rule in the schema and runs the Rust side; a test holds the two sides together.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use schemars::Schema;
 use serde_json::{Value, json};
 
-/// One CEL rule of a type. The message names the field, the bound and the remedy.
-#[derive(Clone, Debug)]
-pub(crate) struct CelRule {
-    /// Expression over `self`.
-    pub(crate) rule: String,
-    /// What the user reads when it is false.
+/// The Rust side of a rule; `true` when it holds. What the schema refuses anyway (a wrong type, say) passes.
+pub(crate) type Check = Box<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// One rule of a type.
+pub(crate) struct Rule {
+    /// CEL expression over `self`.
+    pub(crate) cel: String,
+    /// What the user reads when it is false: the field, the bound and the remedy.
     pub(crate) message: String,
-    /// Field the error points at, relative to the type; empty for the type itself.
+    /// Field the error points at, relative to the type and with a leading dot; empty for the type itself.
     pub(crate) field: &'static str,
+    /// `None` for a rule that compares with the object before (`oldSelf`).
+    pub(crate) check: Option<Check>,
 }
 
-impl CelRule {
-    pub(crate) fn new(rule: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { rule: rule.into(), message: message.into(), field: "" }
+impl Rule {
+    pub(crate) fn new(
+        field: &'static str,
+        cel: impl Into<String>,
+        message: impl Into<String>,
+        check: impl Fn(&Value) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { cel: cel.into(), message: message.into(), field, check: Some(Box::new(check)) }
     }
 
-    pub(crate) fn at(mut self, field: &'static str) -> Self {
-        self.field = field;
-        self
+    pub(crate) fn transition(field: &'static str, cel: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { cel: cel.into(), message: message.into(), field, check: None }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let mut rule = json!({ "rule": self.rule, "message": self.message });
+        let mut rule = json!({ "rule": self.cel, "message": self.message });
         if !self.field.is_empty() {
             rule["fieldPath"] = json!(self.field);
         }
@@ -34,7 +47,41 @@ impl CelRule {
 }
 
 /// Adds rules to a schema.
-pub(crate) fn attach(schema: &mut Schema, rules: &[CelRule]) {
-    let rules: Vec<Value> = rules.iter().map(CelRule::to_json).collect();
+pub(crate) fn attach(schema: &mut Schema, rules: &[Rule]) {
+    let rules: Vec<Value> = rules.iter().map(Rule::to_json).collect();
     schema.insert("x-kubernetes-validations".into(), Value::Array(rules));
+}
+
+/// Every rule of every type, by its CEL text.
+static RULES: LazyLock<BTreeMap<String, Rule>> = LazyLock::new(|| {
+    [
+        super::selector::rules(),
+        super::matches::string_match_rules(),
+        super::matches::port_range_rules(),
+        super::matches::match_rules(),
+        crate::kind::rules(),
+        super::profile::limits_rules(),
+        super::profile::name_rules(),
+        super::sink::nats_rules(),
+        super::sink::stream_rules(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|rule| (rule.cel.clone(), rule))
+    .collect()
+});
+
+/// The rule with this CEL text.
+pub(crate) fn find(cel: &str) -> Option<&'static Rule> {
+    RULES.get(cel)
+}
+
+/// Items of an array field; none when it is absent.
+pub(crate) fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Whether a field is there; the API server drops null fields before it looks.
+pub(crate) fn has(value: &Value, field: &str) -> bool {
+    value.get(field).is_some_and(|field| !field.is_null())
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{CelRule, attach};
+use serde_json::Value;
+
+use super::rule::{Rule, attach, items};
 
 /// `prefix/name`, where the prefix is a DNS subdomain; lengths are bounded separately.
 pub(crate) const LABEL_KEY: &str =
@@ -44,7 +46,7 @@ pub struct LabelSelector {
 /// One term of a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = requirement_rules)]
+#[schemars(inline, transform = attach_rules)]
 pub struct LabelRequirement {
     /// The label's key.
     #[schemars(length(min = 1, max = 317), regex(pattern = LABEL_KEY))]
@@ -69,21 +71,23 @@ fn labels_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn requirement_rules(schema: &mut Schema) {
-    attach(
-        schema,
-        &[CelRule::new(
-            "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : \
-             !has(self.values) || size(self.values) == 0",
-            VALUES_MESSAGE,
-        )
-        .at(".values")],
-    );
+fn attach_rules(schema: &mut Schema) {
+    attach(schema, &rules());
 }
 
-/// Shared with [`crate::validate`], so that both say the same.
-pub(crate) const VALUES_MESSAGE: &str =
-    "operator In and NotIn need at least one value, Exists and DoesNotExist take none; change operator or values";
+pub(crate) fn rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".values",
+        "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : \
+         !has(self.values) || size(self.values) == 0",
+        "operator In and NotIn need at least one value, Exists and DoesNotExist take none; change operator or values",
+        |term| match term.get("operator").and_then(Value::as_str) {
+            Some("In" | "NotIn") => !items(term, "values").is_empty(),
+            Some("Exists" | "DoesNotExist") => items(term, "values").is_empty(),
+            _ => true,
+        },
+    )]
+}
 
 impl LabelSelector {
     /// True when every object is selected.

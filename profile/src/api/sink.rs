@@ -4,7 +4,9 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{CelRule, attach};
+use serde_json::Value;
+
+use super::rule::{Rule, attach, has};
 use super::{Condition, Quantity};
 
 closed_enum! {
@@ -98,7 +100,7 @@ pub struct CollectorSinkSpec {
 /// A NATS `JetStream` stream and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = nats_rules)]
+#[schemars(inline, transform = attach_nats)]
 pub struct NatsSink {
     /// Servers of one cluster, such as `nats://nats.example.org:4222` or `tls://...`; 1 to 8. No user or password: use
     /// `credentialsSecretRef`.
@@ -131,19 +133,20 @@ pub(crate) const STREAM_NAME: &str = "^[A-Za-z0-9_-]+$";
 pub(crate) const SECRET_NAME: &str = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";
 pub(crate) const SECRET_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 
-pub(crate) const ADMIN_MESSAGE: &str =
-    "stream.adminCredentialsSecretRef is for manage: Ensure; remove it or change manage";
+fn attach_nats(schema: &mut Schema) {
+    attach(schema, &nats_rules());
+}
 
-fn nats_rules(schema: &mut Schema) {
-    attach(
-        schema,
-        &[CelRule::new(
-            "!has(self.stream.adminCredentialsSecretRef) || !has(self.stream.manage) || \
-             self.stream.manage == 'Ensure'",
-            ADMIN_MESSAGE,
-        )
-        .at(".stream.adminCredentialsSecretRef")],
-    );
+pub(crate) fn nats_rules() -> Vec<Rule> {
+    vec![Rule::new(
+        ".stream.adminCredentialsSecretRef",
+        "!has(self.stream.adminCredentialsSecretRef) || !has(self.stream.manage) || self.stream.manage == 'Ensure'",
+        "stream.adminCredentialsSecretRef is for manage: Ensure; remove it or change manage",
+        |nats| {
+            let stream = &nats["stream"];
+            !has(stream, "adminCredentialsSecretRef") || !has(stream, "manage") || stream["manage"] == "Ensure"
+        },
+    )]
 }
 
 /// How the connection is encrypted.
@@ -188,7 +191,7 @@ pub struct SecretRef {
 /// The `JetStream` stream that takes the events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = stream_rules)]
+#[schemars(inline, transform = attach_stream)]
 pub struct Stream {
     /// Its name, at most 64 letters, digits, `-` and `_`. Immutable.
     #[schemars(length(min = 1, max = 64), regex(pattern = STREAM_NAME))]
@@ -221,27 +224,29 @@ pub struct Stream {
     pub duplicate_window_seconds: Option<i32>,
 }
 
-pub(crate) const WINDOW_MESSAGE: &str =
-    "duplicateWindowSeconds (absent: 120) must not be above maxAgeSeconds; lower it or raise maxAgeSeconds";
+fn attach_stream(schema: &mut Schema) {
+    attach(schema, &stream_rules());
+}
 
-fn stream_rules(schema: &mut Schema) {
-    attach(
-        schema,
-        &[
-            CelRule::new("self.name == oldSelf.name", "stream.name is immutable; make another CollectorSink").at(".name"),
-            CelRule::new(
-                "(has(self.storage) ? self.storage : 'File') == (has(oldSelf.storage) ? oldSelf.storage : 'File')",
-                "stream.storage is immutable; make another CollectorSink",
-            )
-            .at(".storage"),
-            CelRule::new(
-                "!has(self.maxAgeSeconds) || (has(self.duplicateWindowSeconds) ? self.duplicateWindowSeconds : 120) \
-                 <= self.maxAgeSeconds",
-                WINDOW_MESSAGE,
-            )
-            .at(".duplicateWindowSeconds"),
-        ],
-    );
+pub(crate) fn stream_rules() -> Vec<Rule> {
+    vec![
+        Rule::transition(".name", "self.name == oldSelf.name", "stream.name is immutable; make another CollectorSink"),
+        Rule::transition(
+            ".storage",
+            "(has(self.storage) ? self.storage : 'File') == (has(oldSelf.storage) ? oldSelf.storage : 'File')",
+            "stream.storage is immutable; make another CollectorSink",
+        ),
+        Rule::new(
+            ".duplicateWindowSeconds",
+            "!has(self.maxAgeSeconds) || \
+             (has(self.duplicateWindowSeconds) ? self.duplicateWindowSeconds : 120) <= self.maxAgeSeconds",
+            "duplicateWindowSeconds (absent: 120) must not be above maxAgeSeconds; lower it or raise maxAgeSeconds",
+            |stream| {
+                let window = stream.get("duplicateWindowSeconds").and_then(Value::as_i64).unwrap_or(120);
+                stream.get("maxAgeSeconds").and_then(Value::as_i64).is_none_or(|age| window <= age)
+            },
+        ),
+    ]
 }
 
 /// How many events share a message.

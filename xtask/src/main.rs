@@ -2,6 +2,8 @@
 //!
 //! This file only reads arguments and dispatches; each command has a file of its own.
 
+mod cluster;
+mod images;
 mod mounts;
 mod shell;
 mod table;
@@ -32,6 +34,10 @@ struct Cli {
 enum Command {
     /// Run every test there is, and report all failures at the end
     Test(test::Args),
+    /// A real Kubernetes cluster for people and tests
+    Cluster(cluster::Args),
+    /// Build the container images from scratch, without Docker
+    Images(images::Args),
     /// Install what the other commands need, and show where it is
     Setup(tools::Args),
 }
@@ -39,6 +45,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Images(args) => images::run(&args),
         Command::Setup(args) => tools::run(&args),
     };
     match result {

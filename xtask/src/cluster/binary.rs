@@ -12,6 +12,7 @@ use crate::tools::{Ctx, go};
 use crate::{shell, workspace};
 
 const VERSION: &str = "1.34.4";
+const PROGRAM: &str = "weir-kube";
 const WHY: &str =
     "etcd, Kubernetes and CoreDNS for the local cluster, built from their Go modules (about 4 minutes, once)";
 const SOURCES: [&str; 4] = ["go.mod", "go.sum", "main.go", "forward.go"];
@@ -20,9 +21,9 @@ const SOURCES: [&str; 4] = ["go.mod", "go.sum", "main.go", "forward.go"];
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
     let module = module();
     let flags = linker_flags();
-    let version = format!("{VERSION}-{}", fingerprint(&module, &flags)?);
+    let version = version(&module, &flags)?;
     let directory = ctx.directory("kube", &version);
-    let program = directory.join("weir-kube");
+    let program = directory.join(PROGRAM);
     if program.is_file() {
         ctx.found("weir-kube", &version, &program.display().to_string());
         return Ok(program);
@@ -40,6 +41,15 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
         fs::rename(&unfinished, &program).with_context(|| format!("moving the build to {}", program.display()))
     })?;
     Ok(program)
+}
+
+/// Where the program is once it is built.
+pub(crate) fn place(ctx: &Ctx) -> Result<PathBuf> {
+    Ok(ctx.directory("kube", &version(&module(), &linker_flags())?).join(PROGRAM))
+}
+
+fn version(module: &Path, flags: &str) -> Result<String> {
+    Ok(format!("{VERSION}-{}", fingerprint(module, flags)?))
 }
 
 /// The folder of the Go module.

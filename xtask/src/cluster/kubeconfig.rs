@@ -94,6 +94,9 @@ pub(crate) fn withdraw(layout: &Layout, kube: &Path, home: &Path) -> Result<()> 
     if is_ours(&user, layout)? {
         return std::fs::remove_file(&user).with_context(|| format!("remove {}", user.display()));
     }
+    if !kube.exists() {
+        return Ok(());
+    }
     let contexts = capture(kubectl_on(kube, &user).args(["config", "get-contexts", "-o", "name"]))?;
     if contexts.lines().any(|name| name == CONTEXT) {
         for (verb, name) in [("delete-context", CONTEXT), ("delete-cluster", CONTEXT), ("delete-user", CONTEXT)] {

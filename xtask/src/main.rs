@@ -3,6 +3,7 @@
 //! This file only reads arguments and dispatches; each command has a file of its own.
 
 mod cluster;
+mod demo;
 mod images;
 mod mounts;
 mod shell;
@@ -32,6 +33,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show Weir at work on this machine: real kernel, real nats-server, a ledger that closes
+    Demo(demo::Args),
     /// Run every test there is, and report all failures at the end
     Test(test::Args),
     /// A real Kubernetes cluster for people and tests
@@ -40,14 +43,19 @@ enum Command {
     Images(images::Args),
     /// Install what the other commands need, and show where it is
     Setup(tools::Args),
+    /// The demo's workload, in a process of its own
+    #[command(hide = true)]
+    Workload(demo::workload::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Setup(args) => tools::run(&args),
+        Command::Workload(args) => demo::workload::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

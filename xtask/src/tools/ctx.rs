@@ -90,7 +90,7 @@ impl Ctx {
         self.rows.borrow_mut().push(Row {
             name: name.to_owned(),
             version: version.to_owned(),
-            place: place.to_owned(),
+            place: shorten(place, &env::var("HOME").unwrap_or_default()),
             took,
         });
     }
@@ -161,6 +161,14 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// `place` with the home directory as `~`.
+fn shorten(place: &str, home: &str) -> String {
+    match place.strip_prefix(home) {
+        Some(rest) if !home.is_empty() && rest.starts_with('/') => format!("~{rest}"),
+        _ => place.to_owned(),
+    }
+}
+
 fn cache_directory() -> Result<PathBuf> {
     // The XDG rules: an empty or relative value counts as unset.
     if let Some(cache) = env::var_os("XDG_CACHE_HOME")
@@ -171,4 +179,16 @@ fn cache_directory() -> Result<PathBuf> {
     }
     let home = env::var_os("HOME").context("neither HOME nor XDG_CACHE_HOME says where tools can be kept")?;
     Ok(PathBuf::from(home).join(".cache"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorten_only_whole_components_of_home_become_a_tilde() {
+        assert_eq!(shorten("/home/a/.cache", "/home/a"), "~/.cache");
+        assert_eq!(shorten("/home/ab/x", "/home/a"), "/home/ab/x");
+        assert_eq!(shorten("/usr/bin", ""), "/usr/bin");
+    }
 }

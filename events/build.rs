@@ -21,7 +21,6 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
     prost_build::Config::new()
         .compile_well_known_types()
         .extern_path(".google.protobuf", "::pbjson_types")
-        .boxed(".weir.v1.UnifiedEvent.payload.agent_ledger")
         .compile_fds(compiler.file_descriptor_set())?;
     pbjson_build::Builder::new()
         .register_descriptors(&descriptors)?

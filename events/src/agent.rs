@@ -370,7 +370,7 @@ pub fn encode_agent_event(encoding: Encoding, header: &AgentHeader, event: &Agen
         ),
         Encoding::Protobuf => (
             protobuf::batch_of_one(&batch, *seq, *time_unix_nanos, |proto| {
-                wire::payload(proto, event)
+                wire::payload(proto, event);
             }),
             protobuf::headers(&batch, *seq),
         ),

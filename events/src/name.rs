@@ -30,7 +30,7 @@ pub fn agent_subject(prefix: &str, kind: Kind) -> String {
     subject(prefix, AGENT_TOKEN, kind)
 }
 
-/// The `Nats-Msg-Id` of a batch, by which JetStream drops repeats: `<cluster>/<node>/<epoch>/<profile>/<base>`.
+/// The `Nats-Msg-Id` of a batch, by which `JetStream` drops repeats: `<cluster>/<node>/<epoch>/<profile>/<base>`.
 ///
 /// Parts are percent-encoded where they would break the id or a NATS header, so that different parts never give
 /// the same id.
@@ -92,7 +92,7 @@ fn push_encoded(text: &mut String, part: &str) {
         match byte {
             // RFC 3986's unreserved characters.
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             _ => {
                 // Writing to a String cannot fail.

@@ -148,14 +148,14 @@ mod health {
 pub(super) fn payload<E: Encoder>(encoder: &mut E, event: &AgentEvent) {
     match event {
         AgentEvent::Ledger(ledger) => {
-            encoder.message(own::AGENT_LEDGER, |encoder| ledger_fields(encoder, ledger))
+            encoder.message(own::AGENT_LEDGER, |encoder| ledger_fields(encoder, ledger));
         }
         AgentEvent::Loss(loss) => encoder.message(own::AGENT_LOSS, |encoder| loss_fields(encoder, loss)),
         AgentEvent::Profile(profile) => {
             encoder.message(own::AGENT_PROFILE, |encoder| profile_fields(encoder, profile));
         }
         AgentEvent::Health(health) => {
-            encoder.message(own::AGENT_HEALTH, |encoder| health_fields(encoder, health))
+            encoder.message(own::AGENT_HEALTH, |encoder| health_fields(encoder, health));
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::BatchHeader;
 use super::table::WorkloadTable;
 use crate::encode::event::own_fields;
-use crate::encode::{Encoder as _, Proto, fields};
+use crate::encode::{Buffer, Encoder as _, Proto, fields};
 use crate::name;
 use crate::view::EventView;
 use crate::workload::WorkloadRef;
@@ -157,7 +157,7 @@ impl ProtobufBatch {
             &self.workloads.buffer,
             &self.events.buffer,
         ];
-        let payload = parts.map(|part| part.as_slice()).concat();
+        let payload = parts.map(Buffer::as_slice).concat();
         self.events.buffer.clear();
         self.workloads.buffer.clear();
         self.table.clear();

@@ -105,10 +105,10 @@ pub(crate) fn own_fields<E: Encoder>(encoder: &mut E, event: &EventView<'_>) {
     encoder.bool(own::SYNTHETIC, event.synthetic);
     match &event.payload {
         PayloadView::ProcessExec(exec) => {
-            encoder.message(own::PROCESS_EXEC, |encoder| exec_fields(encoder, exec))
+            encoder.message(own::PROCESS_EXEC, |encoder| exec_fields(encoder, exec));
         }
         PayloadView::ProcessExit(exit) => {
-            encoder.message(own::PROCESS_EXIT, |encoder| exit_fields(encoder, *exit))
+            encoder.message(own::PROCESS_EXIT, |encoder| exit_fields(encoder, *exit));
         }
         PayloadView::NetConnect(connect) => {
             encoder.message(own::NET_CONNECT, |encoder| connect_fields(encoder, connect));
@@ -170,12 +170,12 @@ fn connect_fields<E: Encoder>(encoder: &mut E, connect: &NetConnectView) {
     };
     encoder.text(connect::NETWORK_TYPE, network_type.as_bytes());
     with_address(connect.destination.ip(), |address| {
-        encoder.text(connect::DESTINATION_ADDRESS, address)
+        encoder.text(connect::DESTINATION_ADDRESS, address);
     });
     encoder.u32(connect::DESTINATION_PORT, u32::from(connect.destination.port()));
     if let Some(source) = connect.source {
         with_address(source.ip(), |address| {
-            encoder.text(connect::SOURCE_ADDRESS, address)
+            encoder.text(connect::SOURCE_ADDRESS, address);
         });
         encoder.u32(connect::SOURCE_PORT, u32::from(source.port()));
     }

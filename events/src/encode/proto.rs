@@ -165,7 +165,7 @@ const fn spread(value: u32) -> (u64, usize) {
         | (wide & 0xf000_0000) << 4;
     // Seven bits to the byte; `| 1` gives zero one byte.
     let width = (38 - (value | 1).leading_zeros()) / 7;
-    let continued = 0x8080_8080_80 & ((1 << (8 * (width - 1))) - 1);
+    let continued = 0x0080_8080_8080 & ((1 << (8 * (width - 1))) - 1);
     (groups | continued, width as usize)
 }
 

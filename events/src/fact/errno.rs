@@ -4,6 +4,7 @@
 ///
 /// `include/uapi/asm-generic/errno.h`, which x86-64 and arm64 share, and those of `include/linux/errno.h` that a hook
 /// at a syscall's end can see because the kernel restarts the call.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) const fn name(errno: u32) -> &'static str {
     match errno {
         1 => "EPERM",

@@ -1,0 +1,1 @@
+//! docs/unified-event.md says of every field what the schema says, and of no other.

@@ -3,6 +3,7 @@
 //! Everything here is `repr(C)` without padding, asserted on both sides of the boundary; nothing here does
 //! I/O or knows a map's handle.
 #![no_std]
+#![allow(unsafe_code, reason = "this crate promises, by the `shared!` macro's assertions, that its structs are plain memory")]
 
 pub mod config;
 pub mod hook;
@@ -24,6 +25,10 @@ macro_rules! shared {
             derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
         )]
         pub struct $name { $($(#[$field_meta])* pub $field: $ty,)* }
+
+        // SAFETY: `repr(C)`, no padding (asserted below), every bit pattern valid.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $name {}
 
         const _: () = assert!(core::mem::size_of::<$name>() == $size);
         // The fields add up to the size: no padding.

@@ -11,6 +11,10 @@ macro_rules! offsets {
         )]
         pub struct Offsets { $(#[doc = concat!("`", $structure, "::", $member, "`")] pub $field: u32,)* }
 
+        // SAFETY: `repr(C)`, only `u32` fields, every bit pattern valid.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for Offsets {}
+
         impl Offsets {
             /// None known.
             pub const NONE: Self = Self { $($field: MISSING,)* };

@@ -1,0 +1,95 @@
+//! Paths from dentries: a bounded walk to the root, across mounts, stopping at the process's own root.
+//!
+//! `/proc/<pid>/exe` would need privileges that the agent does not have, and races with short processes.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+
+use crate::address::bound;
+use crate::globals::offset;
+use crate::maps::SCRATCH;
+use crate::scratch::{WALK_BYTES, Work};
+use crate::task::{pointer, read_or_zero};
+
+/// Directories a path may have; deeper ones are cut at the front and marked.
+const COMPONENTS: u32 = 32;
+
+/// The path was cut.
+const CUT: u64 = 1 << 32;
+/// There is no executable: a kernel thread.
+const NONE: u64 = 1 << 33;
+
+/// Walks the path of the executable of the buffer's `task` into the walk buffer of scratch level `level`, from its end. Returns
+/// where it starts, with [`CUT`] or [`NONE`].
+///
+/// A global function of scalars: the verifier checks the walk once, not at each of its callers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn walk_executable(level: u32) -> u64 {
+    let Some(work) = SCRATCH.get_ptr_mut(level) else { return NONE };
+    // SAFETY: a map value of this CPU, claimed by the caller.
+    let task = unsafe { (&raw const (*work).task).read_volatile() } as *const u8;
+    let file = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
+    if file.is_null() {
+        return NONE;
+    }
+    let path = file.wrapping_add(offset!(file_path));
+    let root = pointer(task, offset!(task_fs)).wrapping_add(offset!(fs_root));
+    let mut dentry = pointer(path, offset!(path_dentry));
+    let mut vfsmount = pointer(path, offset!(path_mnt));
+    let root_dentry = pointer(root, offset!(path_dentry));
+    let root_mnt = pointer(root, offset!(path_mnt));
+    let mut start = WALK_BYTES as u64;
+    for _ in 0..COMPONENTS {
+        if dentry == root_dentry && vfsmount == root_mnt {
+            return start;
+        }
+        let parent = pointer(dentry, offset!(dentry_parent));
+        if dentry == parent || dentry == pointer(vfsmount, offset!(vfsmount_root)) {
+            let mount = vfsmount.wrapping_sub(offset!(mount_mnt));
+            let above = pointer(mount, offset!(mount_parent));
+            if above.is_null() || above == mount {
+                return start;
+            }
+            dentry = pointer(mount, offset!(mount_mountpoint));
+            vfsmount = above.wrapping_add(offset!(mount_mnt));
+            continue;
+        }
+        let name = dentry.wrapping_add(offset!(dentry_name));
+        let len = bound::<0xff>(u64::from(read_or_zero::<u32>(name, offset!(qstr_len))));
+        if start < len + 1 {
+            return start | CUT;
+        }
+        let text = pointer(name, offset!(qstr_name));
+        let at = bound::<{ WALK_BYTES as u64 - 1 }>(start - len);
+        let slash = bound::<{ WALK_BYTES as u64 - 1 }>(start - len - 1);
+        // SAFETY: `at` is below WALK_BYTES and a component below 256 bytes, inside the buffer's slack.
+        unsafe {
+            let walk = (&raw mut (*work).walk).cast::<u8>();
+            bpf_probe_read_kernel(walk.add(at as usize).cast(), len as u32, text.cast());
+            walk.add(slash as usize).write_volatile(b'/');
+        }
+        start = slash;
+        dentry = parent;
+    }
+    start | CUT
+}
+
+/// Writes the task's executable, NUL-terminated, to `to` (512 bytes). Returns its length without the NUL (0 for
+/// a kernel thread) and whether it was cut.
+#[inline(always)]
+pub fn executable(work: &mut Work, task: *const u8, to: *mut u8) -> (u64, bool) {
+    // Through memory: a typed pointer is no scalar, and a global function takes scalars only.
+    // SAFETY: the claimed buffer.
+    unsafe { (&raw mut work.task).write_volatile(task as u64) };
+    let walked = walk_executable(work.level);
+    let start = bound::<{ 2 * WALK_BYTES as u64 - 1 }>(walked);
+    let whole = if walked & NONE != 0 || start > WALK_BYTES as u64 { 0 } else { WALK_BYTES as u64 - start };
+    let len = bound::<511>(if whole > 511 { 511 } else { whole });
+    // SAFETY: source and destination have the bytes; both are checked by the verifier.
+    unsafe {
+        let from = (&raw const work.walk).cast::<u8>().add(bound::<{ WALK_BYTES as u64 - 1 }>(start) as usize);
+        bpf_probe_read_kernel(to.cast(), len as u32, from.cast());
+        to.add(bound::<511>(len) as usize).write_volatile(0);
+    }
+    (len, walked & CUT != 0 || whole > 511)
+}

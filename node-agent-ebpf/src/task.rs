@@ -1,0 +1,125 @@
+//! Who did it: identity of the current task, and of a task whose connect is under way.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
+use weir_node_agent_common::record::Header;
+
+use crate::globals::offset;
+use crate::visit::Visit;
+
+/// Reads a value of the kernel's memory, zero when it can't be read (the helper zeroes it then). Without a
+/// branch: the verifier follows both ways of each.
+#[inline(always)]
+pub fn read_or_zero<T: Copy + Default>(base: *const u8, offset: usize) -> T {
+    let mut value = T::default();
+    // SAFETY: the helper writes the whole value.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            base.wrapping_add(offset).cast(),
+        );
+    }
+    value
+}
+
+/// Reads a pointer, null when it can't be read.
+#[inline(always)]
+pub fn pointer(base: *const u8, offset: usize) -> *const u8 {
+    read_or_zero::<u64>(base, offset) as *const u8
+}
+
+/// The current `task_struct`.
+#[inline(always)]
+pub fn current() -> *const u8 {
+    // SAFETY: helper without arguments.
+    unsafe { bpf_get_current_task() as *const u8 }
+}
+
+/// Boot time in nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Start of the task's process, boot time.
+#[inline(always)]
+pub fn start_ns(task: *const u8) -> u64 {
+    read_or_zero(pointer(task, offset!(task_group_leader)), offset!(task_start_boottime))
+}
+
+/// Process id of the task's parent.
+#[inline(always)]
+pub fn ppid(task: *const u8) -> u32 {
+    read_or_zero(pointer(task, offset!(task_real_parent)), offset!(task_tgid))
+}
+
+/// The identity that every record's header carries.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Identity {
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
+    pub uid_gid: u64,
+    pub start_ns: u64,
+    pub ppid: u32,
+    pub pod_index: u32,
+    pub comm: [u8; 16],
+}
+
+impl Identity {
+    /// Becomes the current task's. Written in place: the stack has 512 bytes for everything.
+    #[inline(always)]
+    pub fn fill(&mut self, visit: &Visit) {
+        let task = current();
+        self.pid_tgid = visit.pid_tgid;
+        self.cgroup_id = visit.cgroup_id;
+        self.uid_gid = bpf_get_current_uid_gid();
+        self.start_ns = start_ns(task);
+        self.ppid = ppid(task);
+        self.pod_index = visit.workload as u32;
+        // SAFETY: the helper fills all sixteen bytes or zeroes them.
+        unsafe { bpf_get_current_comm((&raw mut self.comm).cast(), 16) };
+    }
+
+    /// Fills a record's header.
+    #[inline(always)]
+    pub fn write(&self, visit: &Visit, header: &mut Header, kind: u8, flags: u16, slots: u64, boot_ns: u64) {
+        header.kind = kind;
+        header.lane = visit.active.lane() as u8;
+        header.flags = flags;
+        header.config_id = visit.active.config_id();
+        header.slots = slots;
+        header.boot_ns = boot_ns;
+        header.cgroup_id = self.cgroup_id;
+        header.tgid = (self.pid_tgid >> 32) as u32;
+        header.tid = self.pid_tgid as u32;
+        header.ppid = self.ppid;
+        header.uid = self.uid_gid as u32;
+        header.gid = (self.uid_gid >> 32) as u32;
+        header.pod_index = self.pod_index;
+        header.start_ns = self.start_ns;
+        header.comm = self.comm;
+    }
+}
+
+/// A connect under way: who began it and how far it is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Pending {
+    /// `PENDING_*`; whoever loses the compare-and-swap emits.
+    pub state: u32,
+    /// Negative errno or 0, once done.
+    pub result: i32,
+    pub begun_ns: u64,
+    pub done_ns: u64,
+    pub who: Identity,
+}
+
+/// The SYN was sent.
+pub const PENDING_SENT: u32 = 0;
+/// The system call returned EINPROGRESS: the state change emits.
+pub const PENDING_ARMED: u32 = 1;
+/// The socket's state changed first: the system call's exit emits.
+pub const PENDING_DONE: u32 = 2;

@@ -1,0 +1,73 @@
+//! One run of a program for one occurrence: what is read once at entry, and whether it concerns us at all.
+
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
+use weir_node_agent_common::config::{Active, KindConfig, SCOPE_EXCLUDED, kind_index};
+use weir_node_agent_common::hook;
+
+use crate::emit::count_hook;
+use crate::maps::{ACTIVE, KINDS, SCOPE, SELF};
+
+/// What a program knows after its entry.
+pub struct Visit {
+    pub active: Active,
+    pub hook: u32,
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
+    /// Profiles whose scope takes this cgroup; all of them when it is unknown.
+    pub profiles: u64,
+    /// Index of the pod and, above it, of the container; 0 where unknown.
+    pub workload: u64,
+}
+
+impl Visit {
+    /// Enters for the current task; `None` when excluded (and counted).
+    #[inline(always)]
+    pub fn enter(hook: u32) -> Option<Self> {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        // SAFETY: helper without arguments.
+        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        Self::enter_as(hook, pid_tgid, cgroup_id)
+    }
+
+    /// Enters for a task whose identity was kept.
+    #[inline(always)]
+    pub fn enter_as(hook: u32, pid_tgid: u64, cgroup_id: u64) -> Option<Self> {
+        let active = Active(ACTIVE.get(0).map_or(0, |word| {
+            // SAFETY: a map value; one aligned read, so that side, lane and id belong together.
+            unsafe { (&raw const *word).read_volatile() }
+        }));
+        if SELF.get(0).copied().unwrap_or(0) == (pid_tgid >> 32) as u32 {
+            count_hook(hook, hook::EXCLUDED);
+            return None;
+        }
+        let mut visit =
+            Self { active, hook, pid_tgid, cgroup_id, profiles: u64::MAX, workload: 0 };
+        if let Some(scope) = SCOPE.get_ptr(&cgroup_id) {
+            // SAFETY: a map value; entries live until after a grace period.
+            let scope = unsafe { &*scope };
+            if scope.flags & SCOPE_EXCLUDED != 0 {
+                count_hook(hook, hook::EXCLUDED);
+                return None;
+            }
+            visit.profiles = if active.side() == 0 { scope.profiles[0] } else { scope.profiles[1] };
+            visit.workload = u64::from(scope.pod_index) | u64::from(scope.container_index) << 32;
+        }
+        Some(visit)
+    }
+
+    /// The kind's configuration on the active side.
+    #[inline(always)]
+    pub fn kind(&self, kind: u8) -> Option<&'static KindConfig> {
+        let config = KINDS.get_ptr(kind_index(self.active.side(), kind));
+        if config.is_none() {
+            count_hook(self.hook, hook::ERROR_CONFIG);
+        }
+        // SAFETY: array map values live as long as the map.
+        config.map(|config| unsafe { &*config })
+    }
+
+    #[inline(always)]
+    pub fn tgid(&self) -> u32 {
+        (self.pid_tgid >> 32) as u32
+    }
+}

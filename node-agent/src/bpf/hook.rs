@@ -1,0 +1,94 @@
+//! The fixed set of programs: what each hangs on, and which kinds are lost without it.
+
+use weir_node_agent_common::hook;
+use weir_profile::EventKind;
+
+/// What a program hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// A tracepoint with typed arguments (`tp_btf`).
+    Typed(&'static str),
+    /// A tracepoint of tracefs.
+    Classic(&'static str, &'static str),
+}
+
+/// When a program must run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// While any profile is active: it feeds attribution.
+    Always,
+    /// While a slot of the kind exists.
+    For(EventKind),
+}
+
+/// One program of the object.
+#[derive(Debug, Clone, Copy)]
+pub struct Hook {
+    /// Number in the kernel's counters.
+    pub number: u32,
+    /// The program's name in the object.
+    pub program: &'static str,
+    /// Its place.
+    pub attach: Attach,
+    /// When it runs.
+    pub needed: Needed,
+    /// The kind that it serves, if any.
+    pub kind: Option<EventKind>,
+    /// Whether the kind is lost without this hook; otherwise the kind goes on with less coverage.
+    pub essential: bool,
+}
+
+impl Hook {
+    /// The name that status, metrics and the ledger use.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.attach {
+            Attach::Typed(name) | Attach::Classic(_, name) => name,
+        }
+    }
+
+    /// How it is attached, for people.
+    #[must_use]
+    pub const fn method(&self) -> &'static str {
+        match self.attach {
+            Attach::Typed(_) => "tp_btf",
+            Attach::Classic(..) => "tracepoint",
+        }
+    }
+}
+
+/// Every hook there is.
+pub const HOOKS: [Hook; hook::COUNT as usize] = [
+    typed(hook::PROCESS_EXEC, "process_exec", "sched_process_exec", Some(EventKind::ProcessExec)),
+    typed(hook::PROCESS_EXIT, "process_exit", "sched_process_exit", Some(EventKind::ProcessExit)),
+    syscall(hook::CONNECT, "net_connect", "sys_exit_connect", EventKind::NetConnect, true),
+    Hook {
+        number: hook::SOCK_STATE,
+        program: "net_state",
+        attach: Attach::Typed("inet_sock_set_state"),
+        needed: Needed::For(EventKind::NetConnect),
+        kind: Some(EventKind::NetConnect),
+        essential: true,
+    },
+    syscall(hook::OPENAT, "file_openat", "sys_exit_openat", EventKind::FileOpen, true),
+    syscall(hook::OPEN, "file_open", "sys_exit_open", EventKind::FileOpen, false),
+    syscall(hook::OPENAT2, "file_openat2", "sys_exit_openat2", EventKind::FileOpen, false),
+    syscall(hook::CREAT, "file_creat", "sys_exit_creat", EventKind::FileOpen, false),
+    typed(hook::CGROUP_MKDIR, "cgroup_mkdir", "cgroup_mkdir", None),
+    typed(hook::CGROUP_RMDIR, "cgroup_rmdir", "cgroup_rmdir", None),
+];
+
+const fn typed(number: u32, program: &'static str, name: &'static str, kind: Option<EventKind>) -> Hook {
+    Hook { number, program, attach: Attach::Typed(name), needed: Needed::Always, kind, essential: true }
+}
+
+const fn syscall(
+    number: u32,
+    program: &'static str,
+    name: &'static str,
+    kind: EventKind,
+    essential: bool,
+) -> Hook {
+    let attach = Attach::Classic("syscalls", name);
+    Hook { number, program, attach, needed: Needed::For(kind), kind: Some(kind), essential }
+}

@@ -1,0 +1,178 @@
+//! Loads the object: its maps, and each program on its own, so that one that the kernel refuses costs its kinds
+//! only.
+
+use aya::programs::{BtfTracePoint, Iter, ProgramError, TracePoint};
+use aya::{Ebpf, EbpfLoader};
+use weir_node_agent_common::offset::{MISSING, Offsets};
+
+use super::btf::{Btf, BtfError};
+use super::hook::{Attach, HOOKS, Hook};
+use super::tracefs;
+
+/// The object that the build script made; empty where it was told to skip it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir.o"));
+
+/// Name of the seeding iterator.
+const SEED: &str = "process_seed";
+
+/// Why nothing could be loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Built without the BPF object.
+    #[error("this binary was built without its BPF programs (WEIR_SKIP_BPF=1); build it again without that variable")]
+    NoObject,
+    /// The kernel's types are not there.
+    #[error("the kernel's types (BTF) cannot be read, and no hook can be placed without them")]
+    Btf(#[from] BtfError),
+    /// Missing privileges.
+    #[error("no permission to load BPF programs: run as root, or with the capabilities BPF and PERFMON")]
+    Permission(#[source] aya::EbpfError),
+    /// Anything else.
+    #[error("cannot load the BPF object")]
+    Object(#[source] aya::EbpfError),
+    /// The ring's size is unusable.
+    #[error("bulk ring of {0} bytes: it must be a power of two from 65536 to 268435456")]
+    RingBytes(u32),
+}
+
+/// Why one hook cannot run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// The kernel has no such tracepoint.
+    #[error("this kernel has no {0} tracepoint")]
+    NoTracepoint(&'static str),
+    /// tracefs cannot be read.
+    #[error("tracefs is not readable at {0}: mount it (mount -t tracefs tracefs /sys/kernel/tracing)")]
+    NoTracefs(String),
+    /// Kernel fields that the program reads do not exist.
+    #[error("this kernel lacks the fields {0}")]
+    MissingFields(String),
+    /// The kernel refused the program.
+    #[error("the kernel refused the program: {0}")]
+    Refused(String),
+    /// Missing privileges.
+    #[error("no permission: the capabilities BPF and PERFMON are needed")]
+    Permission,
+    /// Attaching failed.
+    #[error("cannot attach: {0}")]
+    Attach(String),
+}
+
+impl HookError {
+    /// A bounded label.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoTracepoint(_) => "NoTracepoint",
+            Self::NoTracefs(_) => "TracefsMissing",
+            Self::MissingFields(_) => "KernelFieldsMissing",
+            Self::Refused(_) => "ProgramRefused",
+            Self::Permission => "CapabilityMissing",
+            Self::Attach(_) => "AttachFailed",
+        }
+    }
+}
+
+/// The loaded object and what became of each hook's program.
+pub struct Object {
+    /// Maps and programs.
+    pub ebpf: Ebpf,
+    /// By the order of [`HOOKS`].
+    pub hooks: Vec<Result<(), HookError>>,
+    /// Whether the seeding iterator was loaded.
+    pub seed: Result<(), HookError>,
+}
+
+/// Loads everything that loads. `ring_bytes` is the bulk ring's size.
+pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    if !ring_bytes.is_power_of_two() || !(65_536..=268_435_456).contains(&ring_bytes) {
+        return Err(LoadError::RingBytes(ring_bytes));
+    }
+    let types = Btf::from_kernel()?;
+    let offsets = Offsets::resolve(|structure, member| types.offset_of(structure, member));
+    let group_dead = u32::from(types.tracepoint_arguments("sched_process_exit").unwrap_or(1) > 1);
+    drop(types);
+    let btf = aya::Btf::from_sys_fs().map_err(|source| LoadError::Object(aya::EbpfError::BtfError(source)))?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("EXIT_HAS_GROUP_DEAD", &group_dead, true)
+        .map_max_entries("BULK", ring_bytes)
+        .load(OBJECT)
+        .map_err(permission)?;
+    let hooks = HOOKS.iter().map(|hook| load_hook(&mut ebpf, hook, &btf, &offsets)).collect();
+    let seed = load_seed(&mut ebpf, &btf);
+    Ok(Object { ebpf, hooks, seed })
+}
+
+fn permission(error: aya::EbpfError) -> LoadError {
+    let denied = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).any(|error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    if denied { LoadError::Permission(error) } else { LoadError::Object(error) }
+}
+
+fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) -> Result<(), HookError> {
+    let missing = missing_fields(offsets);
+    if !missing.is_empty() {
+        return Err(HookError::MissingFields(missing.join(", ")));
+    }
+    let program =
+        ebpf.program_mut(hook.program).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    match hook.attach {
+        Attach::Typed(name) => {
+            let program: &mut BtfTracePoint = program.try_into().map_err(refused)?;
+            program.load(name, btf).map_err(refused)
+        }
+        Attach::Classic(category, name) => {
+            tracefs::has_event(category, name)?;
+            let program: &mut TracePoint = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+    }
+}
+
+fn load_seed(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), HookError> {
+    let program = ebpf.program_mut(SEED).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    let program: &mut Iter = program.try_into().map_err(refused)?;
+    program.load("task", btf).map_err(refused)
+}
+
+/// Attaches the seeding iterator and opens it for one reading.
+pub fn open_seed(ebpf: &mut Ebpf) -> Result<std::fs::File, HookError> {
+    let program = ebpf.program_mut(SEED).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    let program: &mut Iter = program.try_into().map_err(refused)?;
+    let attach = |error: &dyn std::fmt::Display| HookError::Attach(error.to_string());
+    let id = program.attach().map_err(|error| attach(&error))?;
+    let link = program.take_link(id).map_err(|error| attach(&error))?;
+    link.into_file().map_err(|error| attach(&error))
+}
+
+/// Fields that the programs read and this kernel lacks.
+fn missing_fields(offsets: &Offsets) -> Vec<String> {
+    let mut missing = Vec::new();
+    let bytes = zerocopy::IntoBytes::as_bytes(offsets);
+    for ((_, structure, member), offset) in Offsets::FIELDS.iter().zip(bytes.chunks_exact(4)) {
+        if offset == MISSING.to_ne_bytes() {
+            missing.push(format!("{structure}.{member}"));
+        }
+    }
+    missing
+}
+
+fn refused(error: ProgramError) -> HookError {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty() {
+            return HookError::Permission;
+        }
+        let log = verifier_log.to_string();
+        tracing::debug!(%log, "verifier log");
+        let last = log.lines().rev().take(6).collect::<Vec<_>>();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join(" | ");
+        return HookError::Refused(format!("{io_error}: {last}"));
+    }
+    HookError::Refused(error.to_string())
+}

@@ -1,0 +1,84 @@
+//! Publishing to files: order, swapping at run time, and a medium that refuses.
+
+#![expect(clippy::expect_used, reason = "a test helper that cannot go on fails its test")]
+#![expect(unreachable_pub, reason = "the helper modules of a test have no public interface")]
+#![expect(dead_code, reason = "the helper modules serve other tests too")]
+
+#[path = "publish_nats/book.rs"]
+mod book;
+#[path = "publish_nats/rig.rs"]
+mod rig;
+#[path = "publish_nats/wait.rs"]
+mod wait;
+
+use std::path::Path;
+use std::time::Duration;
+
+use weir_node_agent::publish::{DrainReport, LossReason, Target, TroubleKind};
+
+use crate::rig::{EVENTS, Rig, sink};
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("the file is there");
+    text.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn line_of(id: &str) -> String {
+    format!("[\"{id}\"]")
+}
+
+/// *Scenario:* batches to a file, then the sink is changed to another file while batches wait.
+/// *Guarantees:* each batch is a line, in order, in the file that was the sink when it was pushed; all are acked.
+#[tokio::test]
+async fn file_sink_swapped_keeps_each_batch_with_its_sink() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let rig = Rig::start(Target::File(first.clone())).await;
+    let to_first: Vec<String> = (0..50).map(|_| line_of(&rig.push(100, 10))).collect();
+    rig.publisher.set_sinks(vec![sink(Target::File(second.clone()))]).await.expect("runs");
+    let to_second: Vec<String> = (0..50).map(|_| line_of(&rig.push(100, 10))).collect();
+    rig.until_acked(100).await;
+    assert_eq!(rig.finish(GRACE).await, DrainReport::default());
+    assert_eq!(lines(&first), to_first);
+    assert_eq!(lines(&second), to_second);
+}
+
+/// *Scenario:* the disk is full, and the agent ends.
+/// *Guarantees:* the state says so with a remedy; batches are kept, then shed by the bound and by the deadline; the counts
+/// close.
+#[tokio::test]
+async fn file_sink_on_a_full_disk_is_degraded_then_sheds() {
+    let rig = Rig::with_memory(Target::File("/dev/full".into()), 20 * 1024).await;
+    for _ in 0..10 {
+        rig.push(100, 4096);
+    }
+    let remedy = rig.until_degraded(TroubleKind::DiskFull).await;
+    assert!(remedy.contains("/dev/full") && remedy.contains("free space"), "{remedy}");
+    let book = rig.book.clone();
+    assert_eq!(book.counts().shed, 6 * u64::from(EVENTS), "4 of 10 fit into memory");
+    let report = rig.finish(Duration::from_millis(100)).await;
+    assert_eq!(report.shed_events, 4 * u64::from(EVENTS));
+    let counts = book.counts();
+    assert_eq!((counts.shed, counts.sum()), (10 * u64::from(EVENTS), 10 * u64::from(EVENTS)));
+    let shutdown = book.losses().iter().filter(|loss| loss.reason == LossReason::Shutdown).count();
+    assert_eq!(shutdown, 4);
+}
+
+/// *Scenario:* the sink is removed and a batch for it still comes.
+/// *Guarantees:* it is counted shed, with the reason.
+#[tokio::test]
+async fn batch_for_a_removed_sink_is_counted() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let rig = Rig::start(Target::File(dir.path().join("events"))).await;
+    rig.push(100, 10);
+    rig.until_acked(1).await;
+    rig.publisher.set_sinks(Vec::new()).await.expect("runs");
+    rig.push(100, 10);
+    let losses = rig.book.losses();
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0].reason, LossReason::SinkRemoved);
+    assert_eq!(rig.book.counts().shed, u64::from(EVENTS));
+    assert!(rig.handle.max_payload(rig::SINK).is_none());
+}

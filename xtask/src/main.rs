@@ -3,6 +3,7 @@
 //! This file only reads arguments and dispatches; each command has a file of its own.
 
 mod cluster;
+mod crds;
 mod demo;
 mod images;
 mod mounts;
@@ -41,6 +42,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Build the container images from scratch, without Docker
     Images(images::Args),
+    /// Write crds/ and its reference page from the API types
+    Crds,
     /// Install what the other commands need, and show where it is
     Setup(tools::Args),
     /// The demo's workload, in a process of its own
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Images(args) => images::run(&args),
+        Command::Crds => crds::run(),
         Command::Setup(args) => tools::run(&args),
         Command::Workload(args) => demo::workload::run(&args),
     };

@@ -176,7 +176,11 @@ mod tests {
     }
 
     fn message(subject: &str, status: Option<u16>, payload: &[u8]) -> Frame {
-        Frame::Message(Message { subject: subject.into(), status, payload: payload.to_vec() })
+        Frame::Message(Message {
+            subject: subject.into(),
+            status,
+            payload: payload.to_vec(),
+        })
     }
 
     #[test]

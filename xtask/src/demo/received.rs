@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::jetstream::JetStream;
 use super::ledger::{Ledger, SlotKey, count};
 
-/// Profile name of the agent's own events; they are no part of the ledger.
+/// How the profile name of the agent's own events begins, which no user's profile can; they are no part of the ledger.
 const AGENT_PROFILE: &str = "_agent";
 
 /// Everything that was read.
@@ -109,7 +109,7 @@ impl Received {
             .with_context(|| format!("an event without id: {event}"))?;
         let (epoch, profile, seq) = split_id(id).with_context(|| format!("not an event id: {id:?}"))?;
         let data = &event["data"];
-        if profile == AGENT_PROFILE {
+        if profile.starts_with(AGENT_PROFILE) {
             return self.add_agent_event(data);
         }
         self.sequences
@@ -176,6 +176,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::demo::ledger::{ACCEPTED, OUTCOMES, RINGED};
 
     /// What is received when the events `(event, seq)` of profile `p` arrive in one message.
     pub(in crate::demo) fn received(events: &[(&str, u64)]) -> Received {
@@ -238,6 +239,46 @@ pub(super) mod tests {
         let last = json!({"agentLedger": {"cut": {"closed": true, "final": true}}});
         received.add(agent(&last).as_bytes()).expect("a cut");
         assert!(received.final_ledger().expect("final").closed);
+    }
+
+    #[test]
+    fn add_messages_as_the_encoder_writes_them_are_understood() {
+        let golden = |kind: &str| {
+            let path = crate::workspace::root().join(format!("events/golden/v1/{kind}.batch.json"));
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let mut received = Received::default();
+        for kind in [
+            "process.exec",
+            "process.exit",
+            "net.connect",
+            "file.open",
+            "agent.ledger",
+            "agent.loss",
+        ] {
+            received
+                .add(&golden(kind))
+                .unwrap_or_else(|error| panic!("{kind}: {error:#}"));
+        }
+        assert!(received.slots.values().map(Delivered::distinct).sum::<u64>() >= 4);
+        assert!(!received.lost.is_empty());
+        let ledger = Ledger::parse(received.last_cut.as_ref().expect("a ledger")).expect("a ledger");
+        // Every counter that the comparison names is in the golden ledger, under that name.
+        let there = |name: &&str| {
+            ledger
+                .slots
+                .iter()
+                .any(|slot| slot.count(name).is_ok_and(|count| count > 0))
+        };
+        let names = OUTCOMES
+            .iter()
+            .chain(&RINGED)
+            .chain(&ACCEPTED)
+            .chain(&["matched"]);
+        assert_eq!(
+            names.filter(|name| !there(name)).collect::<Vec<_>>(),
+            Vec::<&&str>::new()
+        );
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Every cargo command selects the whole workspace: another selection would unify features differently and build
 //! everything a second time.
 
+use std::env;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::layer::Layer;
 use super::report::Report;
@@ -13,6 +14,8 @@ use super::{Outcome, Setting};
 use crate::tools::{is_root, privileged};
 use crate::workspace::{self, TestTarget};
 use crate::{mounts, shell};
+
+const NEEDS_ROOT: &str = "needs root or sudo, since only root may load BPF programs";
 
 /// Runs the steps of one layer.
 pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Result<()> {
@@ -22,7 +25,10 @@ pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Resul
         Layer::Nats => report.step("real nats-server", || {
             Outcome::of(integration(setting, Layer::Nats, &[], &[]))
         }),
-        Layer::Kernel => report.step("real kernel", || kernel(setting)),
+        Layer::Kernel => {
+            report.step("real kernel", || kernel(setting))?;
+            report.step("the demo", || demo(setting))
+        }
         Layer::Cluster => report.step("real cluster", || {
             Outcome::of(integration(setting, Layer::Cluster, &[], &[]))
         }),
@@ -76,10 +82,8 @@ fn unit(setting: &Setting, report: &mut Report) -> Result<()> {
 }
 
 fn kernel(setting: &Setting) -> Result<Outcome> {
-    if !is_root() && shell::which("sudo").is_none() {
-        return Ok(Outcome::Skipped(
-            "needs root or sudo, since only root may load BPF programs".to_owned(),
-        ));
+    if !may_be_root() {
+        return Ok(Outcome::Skipped(NEEDS_ROOT.to_owned()));
     }
     for mount in [mounts::TRACEFS, mounts::BPFFS] {
         if mounts::ensure(&mount)? {
@@ -102,6 +106,23 @@ fn kernel(setting: &Setting) -> Result<Outcome> {
         &environment,
         &["--test-threads=1"],
     ))
+}
+
+/// The demo proves the whole way on the release build: it fails when its comparison is not exact.
+fn demo(setting: &Setting) -> Result<Outcome> {
+    if !may_be_root() {
+        return Ok(Outcome::Skipped(NEEDS_ROOT.to_owned()));
+    }
+    let program = env::current_exe().context("looking for our own program")?;
+    Outcome::of(shell::run(
+        Command::new(program)
+            .args(["demo", "--seconds", "10"])
+            .env("PATH", &setting.path),
+    ))
+}
+
+fn may_be_root() -> bool {
+    is_root() || shell::which("sudo").is_some()
 }
 
 /// Runs the integration tests of `layer`, each binary with `args`.

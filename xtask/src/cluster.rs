@@ -33,17 +33,41 @@ use crate::tools::{Ctx, debian, is_root, privileged};
 use crate::{images, shell, workspace};
 
 const PACKAGES: &[debian::Package] = &[
-    debian::Package { name: "containerd", why: "runs the pods of local nodes", remedy: "install containerd" },
-    debian::Package { name: "runc", why: "runs the containers of local nodes", remedy: "install runc" },
+    debian::Package {
+        name: "containerd",
+        why: "runs the pods of local nodes",
+        remedy: "install containerd",
+    },
+    debian::Package {
+        name: "runc",
+        why: "runs the containers of local nodes",
+        remedy: "install runc",
+    },
     debian::Package {
         name: "containernetworking-plugins",
         why: "gives pods their addresses",
         remedy: "install the CNI plugins into /usr/lib/cni",
     },
-    debian::Package { name: "nftables", why: "kube-proxy translates service addresses with it", remedy: "install nft" },
-    debian::Package { name: "conntrack", why: "kube-proxy ends stale connections with it", remedy: "install conntrack" },
-    debian::Package { name: "ethtool", why: "the kubelet asks for it", remedy: "install ethtool" },
-    debian::Package { name: "iproute2", why: "makes the cluster's network", remedy: "install iproute2" },
+    debian::Package {
+        name: "nftables",
+        why: "kube-proxy translates service addresses with it",
+        remedy: "install nft",
+    },
+    debian::Package {
+        name: "conntrack",
+        why: "kube-proxy ends stale connections with it",
+        remedy: "install conntrack",
+    },
+    debian::Package {
+        name: "ethtool",
+        why: "the kubelet asks for it",
+        remedy: "install ethtool",
+    },
+    debian::Package {
+        name: "iproute2",
+        why: "makes the cluster's network",
+        remedy: "install iproute2",
+    },
 ];
 
 /// Arguments of `cargo xtask cluster`.
@@ -114,7 +138,10 @@ enum Provider {
 
 /// Runs `cargo xtask cluster`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if let Action::Up(Options { nodes, masked_tracefs_node: Some(masked) }) = &args.action
+    if let Action::Up(Options {
+        nodes,
+        masked_tracefs_node: Some(masked),
+    }) = &args.action
         && !(1..=*nodes).contains(masked)
     {
         bail!("--masked-tracefs-node {masked}: there are nodes 1 to {nodes}");
@@ -122,7 +149,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // The state of whichever cluster is up decides, so that `down` finds what `up` made.
     let layout = Layout::new(workspace::target_directory()?.join("cluster"));
     let wanted = args.provider.unwrap_or_else(|| {
-        if !layout.state().exists() && Kind::is_available() { Kindness::Kind } else { Kindness::Local }
+        if !layout.state().exists() && Kind::is_available() {
+            Kindness::Kind
+        } else {
+            Kindness::Local
+        }
     });
     let provider = match wanted {
         Kindness::Kind => Provider::Kind(Kind {
@@ -144,11 +175,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn prepare_local(action: &Action, layout: Layout) -> Result<Local> {
     let ctx = Ctx::new()?;
     if !matches!(action, Action::Up(_)) {
-        return Ok(Local { kube: binary::place(&ctx)?, layout });
+        return Ok(Local {
+            kube: binary::place(&ctx)?,
+            layout,
+        });
     }
     debian::ensure(&ctx, PACKAGES)?;
     let kube = binary::ensure(&ctx)?;
-    std::fs::create_dir_all(layout.root()).with_context(|| format!("creating {}", layout.root().display()))?;
+    std::fs::create_dir_all(layout.root())
+        .with_context(|| format!("creating {}", layout.root().display()))?;
     let source = binary::module().join("pause.rs");
     images::ensure_pause(&ctx, &source, config::PAUSE_IMAGE, &layout.pause_image())?;
     Ok(Local { layout, kube })
@@ -159,7 +194,15 @@ fn as_root() -> Result<()> {
     let this = std::env::current_exe().context("finding this program")?;
     let mut arguments = Vec::new();
     // The same caches and the same user's kubeconfig, which sudo would replace by root's.
-    for name in ["HOME", "XDG_CACHE_HOME", "CARGO", "CARGO_MANIFEST_DIR", "CARGO_HOME", "RUSTUP_HOME", "PATH"] {
+    for name in [
+        "HOME",
+        "XDG_CACHE_HOME",
+        "CARGO",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "PATH",
+    ] {
         if let Ok(value) = std::env::var(name) {
             arguments.push(format!("{name}={value}"));
         }
@@ -176,16 +219,22 @@ impl Provider {
             (Self::Kind(kind), Action::Up(_)) => kind.up(),
             (Self::Kind(kind), Action::Down) => kind.down(),
             (Self::Kind(kind), Action::Status) => kind.status(),
-            (Self::Kind(kind), Action::Load { archives }) => archives.iter().try_for_each(|path| kind.load(path)),
+            (Self::Kind(kind), Action::Load { archives }) => {
+                archives.iter().try_for_each(|path| kind.load(path))
+            }
             (Self::Kind(kind), Action::Run { command }) => finish(kind.run(command)?),
-            (Self::Kind(_), _) => bail!("kind's components cannot be stopped one by one: use `--provider local`"),
+            (Self::Kind(_), _) => {
+                bail!("kind's components cannot be stopped one by one: use `--provider local`")
+            }
             (Self::Local(local), Action::Up(options)) => up(local, options),
             (Self::Local(local), Action::Down) => {
                 teardown::claim(&local.layout)?;
                 teardown::down(&local.layout, &local.kube)
             }
             (Self::Local(local), Action::Status) => status::print(local),
-            (Self::Local(local), Action::Load { archives }) => archives.iter().try_for_each(|path| local.load(path)),
+            (Self::Local(local), Action::Load { archives }) => {
+                archives.iter().try_for_each(|path| local.load(path))
+            }
             (Self::Local(local), Action::Run { command }) => finish(local.run(command)?),
             (Self::Local(local), Action::StopComponent { name }) => local.stop(parse_component(name)?),
             (Self::Local(local), Action::StartComponent { name }) => {
@@ -200,9 +249,15 @@ impl Provider {
 fn up(local: &Local, options: &Options) -> Result<()> {
     local.up(options)?;
     let home = std::env::var_os("HOME").context("HOME does not say where your kubeconfig is")?;
-    println!("{}", kubeconfig::publish(&local.layout, &local.kube, Path::new(&home))?);
+    println!(
+        "{}",
+        kubeconfig::publish(&local.layout, &local.kube, Path::new(&home))?
+    );
     if shell::which("kubectl").is_none() {
-        println!("kubectl is not installed; one is in {0}: `export PATH={0}:$PATH`", local.bin().display());
+        println!(
+            "kubectl is not installed; one is in {0}: `export PATH={0}:$PATH`",
+            local.bin().display()
+        );
     }
     give_to_user(local)
 }
@@ -210,7 +265,9 @@ fn up(local: &Local, options: &Options) -> Result<()> {
 /// Under sudo, the user who typed the command owns what kubectl must read.
 fn give_to_user(local: &Local) -> Result<()> {
     let id = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return Ok(()) };
+    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
+        return Ok(());
+    };
     let layout = &local.layout;
     let mut files = vec![layout.kubeconfig(), layout.pki("admin.key")];
     if let Some(home) = std::env::var_os("HOME") {
@@ -232,7 +289,8 @@ fn finish(status: ExitStatus) -> Result<()> {
 }
 
 fn parse_component(name: &str) -> Result<Component> {
-    Component::parse(name).with_context(|| format!("no component {name}: `cargo xtask cluster status` lists them"))
+    Component::parse(name)
+        .with_context(|| format!("no component {name}: `cargo xtask cluster status` lists them"))
 }
 
 fn parse_node(name: &str) -> Result<Node> {

@@ -52,7 +52,11 @@ pub(crate) struct Args {
 
 /// Runs `cargo xtask images`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let given = args.binaries.iter().map(|text| parse_binary(text)).collect::<Result<Vec<_>>>()?;
+    let given = args
+        .binaries
+        .iter()
+        .map(|text| parse_binary(text))
+        .collect::<Result<Vec<_>>>()?;
     let ctx = Ctx::new()?;
     let output = match &args.output {
         Some(folder) => folder.clone(),
@@ -61,13 +65,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
     let wanted = |name: Name| args.names.is_empty() || args.names.contains(&name);
     let mut built = Vec::new();
-    let ours: Vec<Name> = [Name::Agent, Name::Operator].into_iter().filter(|name| wanted(*name)).collect();
+    let ours: Vec<Name> = [Name::Agent, Name::Operator]
+        .into_iter()
+        .filter(|name| wanted(*name))
+        .collect();
     for platform in PLATFORMS.into_iter().filter(|platform| platform.is_available()) {
         let host = Platform::host()?.name == platform.name;
         // What was given is for one platform, and its header says which.
         let of_this = |path: &Path| static_binary::check(path, platform.name).is_ok();
-        let replaced: Vec<(Name, &Path)> =
-            given.iter().filter(|(_, path)| host || of_this(path)).map(|(name, path)| (*name, path.as_path())).collect();
+        let replaced: Vec<(Name, &Path)> = given
+            .iter()
+            .filter(|(_, path)| host || of_this(path))
+            .map(|(name, path)| (*name, path.as_path()))
+            .collect();
         built.extend(own_images(&ctx, platform, &ours, &replaced, &output)?);
     }
     let host = Platform::host()?;
@@ -98,15 +108,19 @@ fn own_images(
     given: &[(Name, &Path)],
     output: &Path,
 ) -> Result<Vec<Built>> {
-    let missing: Vec<Name> =
-        names.iter().copied().filter(|name| !given.iter().any(|(other, _)| other == name)).collect();
+    let missing: Vec<Name> = names
+        .iter()
+        .copied()
+        .filter(|name| !given.iter().any(|(other, _)| other == name))
+        .collect();
     let mut found: Vec<(Name, PathBuf)> = given
         .iter()
         .filter(|(name, _)| names.contains(name))
         .map(|(name, path)| (*name, path.to_path_buf()))
         .collect();
     if !missing.is_empty() {
-        platform.ensure(ctx)?;
+        platform.ensure_std(ctx)?;
+        platform.ensure_compiler(ctx)?;
         tools::build(ctx)?;
         let packages: Vec<(&str, &str)> = missing.iter().map(|name| package(*name)).collect();
         found.extend(missing.iter().copied().zip(platform.build(ctx, &packages)?));
@@ -120,7 +134,11 @@ fn own_images(
             Name::Operator => (catalog::operator(platform.name, &binary)?, "weir-operator"),
             Name::Nats | Name::Testbox => continue,
         };
-        let suffix = if platform.name == Platform::host()?.name { String::new() } else { format!("-{}", platform.name) };
+        let suffix = if platform.name == Platform::host()?.name {
+            String::new()
+        } else {
+            format!("-{}", platform.name)
+        };
         built.push(save(&image, &output.join(format!("{stem}{suffix}.tar")))?);
     }
     Ok(built)
@@ -133,7 +151,8 @@ fn package(name: Name) -> (&'static str, &'static str) {
 fn testbox(ctx: &Ctx, output: &Path) -> Result<Built> {
     let host = Platform::host()?;
     debian::ensure(ctx, BUSYBOX)?;
-    let busybox = shell::which("busybox").context("busybox-static is installed, but busybox is not on PATH")?;
+    let busybox =
+        shell::which("busybox").context("busybox-static is installed, but busybox is not on PATH")?;
     let image = catalog::testbox(host.name, &checked(&busybox, host)?)?;
     save(&image, &output.join("testbox.tar"))
 }
@@ -145,7 +164,7 @@ pub(crate) fn ensure_pause(ctx: &Ctx, source: &Path, reference: &str, path: &Pat
         return Ok(());
     }
     let host = Platform::host()?;
-    host.ensure(ctx)?;
+    host.ensure_std(ctx)?;
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let binary = scratch.path().join("pause");
     host.compile(source, &binary)?;
@@ -171,7 +190,9 @@ fn save(image: &Image, path: &Path) -> Result<Built> {
 }
 
 fn parse_binary(text: &str) -> Result<(Name, PathBuf)> {
-    let (name, path) = text.split_once('=').with_context(|| format!("--binary {text}: expected NAME=PATH"))?;
+    let (name, path) = text
+        .split_once('=')
+        .with_context(|| format!("--binary {text}: expected NAME=PATH"))?;
     let name = match name {
         "agent" => Name::Agent,
         "operator" => Name::Operator,
@@ -199,9 +220,22 @@ mod tests {
 
     #[test]
     fn binary_argument_needs_a_known_name_and_a_path() {
-        assert_eq!(parse_binary("agent=/x").unwrap(), (Name::Agent, PathBuf::from("/x")));
-        assert!(parse_binary("agent").unwrap_err().to_string().contains("NAME=PATH"));
-        assert!(parse_binary("nats=/x").unwrap_err().to_string().contains("`agent` or `operator`"));
+        assert_eq!(
+            parse_binary("agent=/x").unwrap(),
+            (Name::Agent, PathBuf::from("/x"))
+        );
+        assert!(
+            parse_binary("agent")
+                .unwrap_err()
+                .to_string()
+                .contains("NAME=PATH")
+        );
+        assert!(
+            parse_binary("nats=/x")
+                .unwrap_err()
+                .to_string()
+                .contains("`agent` or `operator`")
+        );
     }
 
     #[test]

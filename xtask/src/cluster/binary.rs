@@ -34,18 +34,32 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
         // A build that is cut off must not look like a finished one.
         let unfinished = directory.join("weir-kube.unfinished");
         let mut build = Command::new(&go);
-        build.current_dir(&module).args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &flags]);
+        build.current_dir(&module).args([
+            "build",
+            "-mod=readonly",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            &flags,
+        ]);
         build.arg("-o").arg(&unfinished).arg(".");
-        build.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local").env("GOWORK", "off").env("GOFLAGS", "");
+        build
+            .env("CGO_ENABLED", "0")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "");
         shell::run(&mut build)?;
-        fs::rename(&unfinished, &program).with_context(|| format!("moving the build to {}", program.display()))
+        fs::rename(&unfinished, &program)
+            .with_context(|| format!("moving the build to {}", program.display()))
     })?;
     Ok(program)
 }
 
 /// Where the program is once it is built.
 pub(crate) fn place(ctx: &Ctx) -> Result<PathBuf> {
-    Ok(ctx.directory("kube", &version(&module(), &linker_flags())?).join(PROGRAM))
+    Ok(ctx
+        .directory("kube", &version(&module(), &linker_flags())?)
+        .join(PROGRAM))
 }
 
 fn version(module: &Path, flags: &str) -> Result<String> {
@@ -60,7 +74,10 @@ pub(crate) fn module() -> PathBuf {
 /// What `kubectl version` and the nodes report; without it they say v0.0.0.
 fn linker_flags() -> String {
     let mut numbers = VERSION.split('.');
-    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let (major, minor) = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
     let version = "k8s.io/component-base/version";
     format!(
         "-s -w -X {version}.gitVersion=v{VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor} \
@@ -106,7 +123,9 @@ mod tests {
     fn every_source_of_the_module_is_in_the_fingerprint() {
         let entries = fs::read_dir(module()).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().into_string().unwrap());
-        let go: Vec<String> = names.filter(|name| name.ends_with(".go") || name.starts_with("go.")).collect();
+        let go: Vec<String> = names
+            .filter(|name| name.ends_with(".go") || name.starts_with("go."))
+            .collect();
         assert_eq!(go.len(), SOURCES.len(), "{go:?}");
     }
 }

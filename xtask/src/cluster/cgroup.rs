@@ -40,8 +40,13 @@ pub(crate) fn create(node: Node) -> Result<()> {
 /// Moves a system process of the node to where it belongs, so that it counts as this node's and no other's.
 pub(crate) fn join(node: Node, pid: u32) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let file = hierarchy.mount.join(node.cgroup()).join(SYSTEM).join("cgroup.procs");
-        fs::write(&file, pid.to_string()).with_context(|| format!("moving process {pid} to {}", file.display()))?;
+        let file = hierarchy
+            .mount
+            .join(node.cgroup())
+            .join(SYSTEM)
+            .join("cgroup.procs");
+        fs::write(&file, pid.to_string())
+            .with_context(|| format!("moving process {pid} to {}", file.display()))?;
     }
     Ok(())
 }
@@ -53,7 +58,9 @@ pub(crate) fn holds(pid: u32) -> bool {
 
 /// One line of `/proc/PID/cgroup`: `NUMBER:CONTROLLERS:PATH`.
 fn is_in_node(line: &str) -> bool {
-    let Some(path) = line.splitn(3, ':').nth(2) else { return false };
+    let Some(path) = line.splitn(3, ':').nth(2) else {
+        return false;
+    };
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     is_node_group(first)
 }
@@ -65,8 +72,8 @@ fn is_node_group(name: &str) -> bool {
 /// Removes all nodes' groups, whoever created them. Their processes must be gone.
 pub(crate) fn remove() -> Result<()> {
     for hierarchy in hierarchies()? {
-        let entries =
-            fs::read_dir(&hierarchy.mount).with_context(|| format!("listing {}", hierarchy.mount.display()))?;
+        let entries = fs::read_dir(&hierarchy.mount)
+            .with_context(|| format!("listing {}", hierarchy.mount.display()))?;
         for entry in entries.flatten() {
             if entry.file_name().to_str().is_some_and(is_node_group) {
                 remove_tree(&entry.path())?;
@@ -89,12 +96,16 @@ fn remove_tree(group: &Path) -> Result<()> {
         }
     }
     // A killed process leaves its group a moment after it is gone from /proc.
-    super::process::wait_for("an empty cgroup", std::time::Duration::from_secs(5), || match fs::remove_dir(group) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", group.display()))
-        }
-        _ => Ok(()),
-    })
+    super::process::wait_for(
+        "an empty cgroup",
+        std::time::Duration::from_secs(5),
+        || match fs::remove_dir(group) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", group.display()))
+            }
+            _ => Ok(()),
+        },
+    )
 }
 
 fn make(group: &Path) -> Result<()> {
@@ -132,10 +143,15 @@ fn parse_mounts(mounts: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mounts.lines() {
         let mut fields = line.split(' ').skip(1);
-        let (Some(mount), Some(kind)) = (fields.next(), fields.next()) else { continue };
+        let (Some(mount), Some(kind)) = (fields.next(), fields.next()) else {
+            continue;
+        };
         let mount = PathBuf::from(mount);
         if mount.starts_with("/sys/fs/cgroup") && matches!(kind, "cgroup" | "cgroup2") {
-            let hierarchy = Hierarchy { mount, v2: kind == "cgroup2" };
+            let hierarchy = Hierarchy {
+                mount,
+                v2: kind == "cgroup2",
+            };
             if !found.contains(&hierarchy) {
                 found.push(hierarchy);
             }
@@ -153,15 +169,24 @@ mod tests {
         let text = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
                     cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\ncgroup2 /mnt/other cgroup2 rw 0 0\n";
         let found = parse_mounts(text);
-        let expected = [("/sys/fs/cgroup/cpu", false), ("/sys/fs/cgroup/unified", true)]
-            .map(|(mount, v2)| Hierarchy { mount: mount.into(), v2 });
+        let expected =
+            [("/sys/fs/cgroup/cpu", false), ("/sys/fs/cgroup/unified", true)].map(|(mount, v2)| Hierarchy {
+                mount: mount.into(),
+                v2,
+            });
         assert_eq!(found, expected);
     }
 
     #[test]
     fn pure_v2_mount_is_found() {
         let found = parse_mounts("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
-        assert_eq!(found, [Hierarchy { mount: "/sys/fs/cgroup".into(), v2: true }]);
+        assert_eq!(
+            found,
+            [Hierarchy {
+                mount: "/sys/fs/cgroup".into(),
+                v2: true
+            }]
+        );
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::layout::{
-    API_PORT, CONTROL_ADDRESS, Layout, MAX_NODES, Node, POD_CIDR, SERVICE_CIDR,
-};
+use super::layout::{API_PORT, CONTROL_ADDRESS, Layout, MAX_NODES, Node, POD_CIDR, SERVICE_CIDR};
 
 /// One long-running process of the local cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +34,22 @@ impl Component {
 
     /// Finds the component that [`fmt::Display`] gives this name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::all(MAX_NODES).into_iter().find(|component| component.to_string() == name)
+        Self::all(MAX_NODES)
+            .into_iter()
+            .find(|component| component.to_string() == name)
     }
 
     /// The node it belongs to.
     pub(crate) fn node(self) -> Option<Node> {
         match self {
-            Self::Holder(node) | Self::Containerd(node) | Self::Kubelet(node) | Self::Proxy(node) => Some(node),
-            Self::Etcd | Self::Apiserver | Self::ControllerManager | Self::Scheduler | Self::Coredns
+            Self::Holder(node) | Self::Containerd(node) | Self::Kubelet(node) | Self::Proxy(node) => {
+                Some(node)
+            }
+            Self::Etcd
+            | Self::Apiserver
+            | Self::ControllerManager
+            | Self::Scheduler
+            | Self::Coredns
             | Self::Forward => None,
         }
     }
@@ -62,7 +68,10 @@ impl Component {
             Self::ControllerManager => kube("kube-controller-manager", controller_manager(layout)),
             Self::Scheduler => {
                 let config = file("scheduler.kubeconfig");
-                kube("kube-scheduler", vec![format!("--kubeconfig={config}"), "--leader-elect=false".into()])
+                kube(
+                    "kube-scheduler",
+                    vec![format!("--kubeconfig={config}"), "--leader-elect=false".into()],
+                )
             }
             Self::Coredns => kube("coredns", vec!["-conf".into(), file("Corefile")]),
             Self::Forward => kube("forward", vec![format!("{CONTROL_ADDRESS}:{API_PORT}")]),
@@ -70,12 +79,20 @@ impl Component {
                 .map(str::to_owned)
                 .into(),
             Self::Containerd(node) => {
-                vec!["containerd".into(), "--config".into(), file(&format!("{}.containerd.toml", node.name()))]
+                vec![
+                    "containerd".into(),
+                    "--config".into(),
+                    file(&format!("{}.containerd.toml", node.name())),
+                ]
             }
             Self::Kubelet(node) => kube("kubelet", kubelet(layout, node)),
-            Self::Proxy(node) => {
-                kube("kube-proxy", vec![format!("--config={}", file(&format!("{}.proxy.yaml", node.name())))])
-            }
+            Self::Proxy(node) => kube(
+                "kube-proxy",
+                vec![format!(
+                    "--config={}",
+                    file(&format!("{}.proxy.yaml", node.name()))
+                )],
+            ),
         }
     }
 }
@@ -123,7 +140,10 @@ fn apiserver(layout: &Layout) -> Vec<String> {
         format!("--client-ca-file={}", pki("ca.crt")),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
         format!("--service-account-key-file={}", pki("service-account.pub")),
-        format!("--service-account-signing-key-file={}", pki("service-account.key")),
+        format!(
+            "--service-account-signing-key-file={}",
+            pki("service-account.key")
+        ),
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged".into(),
@@ -132,7 +152,10 @@ fn apiserver(layout: &Layout) -> Vec<String> {
         format!("--kubelet-client-key={}", pki("apiserver-kubelet.key")),
         // Otherwise `kubectl logs` looks the node's name up in DNS.
         "--kubelet-preferred-address-types=InternalIP".into(),
-        format!("--audit-policy-file={}", layout.config("audit-policy.yaml").display()),
+        format!(
+            "--audit-policy-file={}",
+            layout.config("audit-policy.yaml").display()
+        ),
         format!("--audit-log-path={}", layout.audit_log().display()),
         // Blocking, so that a test that counts writes sees each one that was answered.
         "--audit-log-mode=blocking".into(),
@@ -147,7 +170,10 @@ fn controller_manager(layout: &Layout) -> Vec<String> {
         "--leader-elect=false".into(),
         "--use-service-account-credentials".into(),
         format!("--root-ca-file={}", layout.pki("ca.crt").display()),
-        format!("--service-account-private-key-file={}", layout.pki("service-account.key").display()),
+        format!(
+            "--service-account-private-key-file={}",
+            layout.pki("service-account.key").display()
+        ),
         format!("--cluster-cidr={POD_CIDR}"),
     ]
 }
@@ -155,8 +181,14 @@ fn controller_manager(layout: &Layout) -> Vec<String> {
 fn kubelet(layout: &Layout, node: Node) -> Vec<String> {
     let name = node.name();
     vec![
-        format!("--config={}", layout.config(&format!("{name}.kubelet.yaml")).display()),
-        format!("--kubeconfig={}", layout.config(&format!("{name}.kubeconfig")).display()),
+        format!(
+            "--config={}",
+            layout.config(&format!("{name}.kubelet.yaml")).display()
+        ),
+        format!(
+            "--kubeconfig={}",
+            layout.config(&format!("{name}.kubeconfig")).display()
+        ),
         format!("--hostname-override={name}"),
         format!("--node-ip={}", node.address()),
         "--root-dir=/var/lib/kubelet".into(),

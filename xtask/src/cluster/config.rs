@@ -23,15 +23,24 @@ rules:
 /// Writes the files of all components.
 pub(crate) fn write_all(layout: &Layout, nodes: u8) -> Result<()> {
     write(&layout.config("audit-policy.yaml"), AUDIT_POLICY)?;
-    write(&layout.config("Corefile"), corefile(&layout.config("coredns.kubeconfig")))?;
+    write(
+        &layout.config("Corefile"),
+        corefile(&layout.config("coredns.kubeconfig")),
+    )?;
     write(&layout.config("dns.yaml"), dns_objects())?;
     // Pods get their own from the kubelet; the node itself has nobody to ask.
     write(&layout.config("node.resolv.conf"), "")?;
     let search = "search svc.cluster.local cluster.local\noptions ndots:5\n";
-    write(&layout.resolv_conf(), format!("nameserver {CONTROL_ADDRESS}\n{search}"))?;
+    write(
+        &layout.resolv_conf(),
+        format!("nameserver {CONTROL_ADDRESS}\n{search}"),
+    )?;
     for node in Node::all(nodes) {
         let name = node.name();
-        write(&layout.config(&format!("{name}.kubelet.yaml")), kubelet(layout, node))?;
+        write(
+            &layout.config(&format!("{name}.kubelet.yaml")),
+            kubelet(layout, node),
+        )?;
         write(&layout.config(&format!("{name}.proxy.yaml")), proxy(layout, node))?;
         write(&layout.config(&format!("{name}.containerd.toml")), containerd())?;
         write(&layout.node(node).join("cni-conf/10-weir.conflist"), cni(node))?;
@@ -142,7 +151,6 @@ fn cni(node: Node) -> String {
 fn corefile(kubeconfig: &Path) -> String {
     format!(
         ".:53 {{
-    bind {CONTROL_ADDRESS}
     errors
     ready {CONTROL_ADDRESS}:8181
     cache 5
@@ -209,7 +217,10 @@ mod tests {
     fn nodes_differ_in_cgroup_root_address_and_pods() {
         let layout = Layout::new("/x");
         let (first, second) = (kubelet(&layout, Node(1)), kubelet(&layout, Node(2)));
-        assert!(first.contains("cgroupRoot: /weir-node1\n") && first.contains("address: 10.97.0.11\n"), "{first}");
+        assert!(
+            first.contains("cgroupRoot: /weir-node1\n") && first.contains("address: 10.97.0.11\n"),
+            "{first}"
+        );
         assert!(second.contains("cgroupRoot: /weir-node2\n"), "{second}");
         assert!(cni(Node(2)).contains("10.244.2.0/24"));
     }
@@ -217,6 +228,9 @@ mod tests {
     #[test]
     fn cni_configuration_is_json() {
         let value: serde_json::Value = serde_json::from_str(&cni(Node(1))).unwrap();
-        assert_eq!(value["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.1.0/24");
+        assert_eq!(
+            value["plugins"][0]["ipam"]["ranges"][0][0]["subnet"],
+            "10.244.1.0/24"
+        );
     }
 }

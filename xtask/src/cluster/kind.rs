@@ -21,7 +21,9 @@ pub(crate) struct Kind {
 impl Kind {
     /// Whether this machine has what kind needs, and a Docker that answers.
     pub(crate) fn is_available() -> bool {
-        which("kind").is_some() && which("docker").is_some() && capture(Command::new("docker").arg("info")).is_ok()
+        which("kind").is_some()
+            && which("docker").is_some()
+            && capture(Command::new("docker").arg("info")).is_ok()
     }
 
     pub(crate) fn up(&self) -> Result<()> {
@@ -29,7 +31,11 @@ impl Kind {
             println!("the cluster is up already");
         } else {
             let mut kind = kind(&["create", "cluster", "--wait=120s"]);
-            run(kind.arg("--config").arg(&self.config).arg("--kubeconfig").arg(&self.kubeconfig))?;
+            run(kind
+                .arg("--config")
+                .arg(&self.config)
+                .arg("--kubeconfig")
+                .arg(&self.kubeconfig))?;
         }
         // Also into the user's own file, as kind itself does by default.
         run(&mut kind(&["export", "kubeconfig"]))
@@ -51,7 +57,9 @@ impl Kind {
 
     pub(crate) fn status(&self) -> Result<()> {
         let mut kubectl = Command::new("kubectl");
-        run(kubectl.arg(format!("--kubeconfig={}", self.kubeconfig.display())).args(["get", "nodes", "-o", "wide"]))
+        run(kubectl
+            .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
+            .args(["get", "nodes", "-o", "wide"]))
     }
 
     /// kind publishes the API server on the host, so a command needs nothing but the kubeconfig.
@@ -59,11 +67,15 @@ impl Kind {
         let (program, rest) = arguments.split_first().context("`run` needs a command")?;
         let mut command = Command::new(program);
         command.args(rest).env("KUBECONFIG", &self.kubeconfig);
-        command.status().with_context(|| format!("starting {}", program.display()))
+        command
+            .status()
+            .with_context(|| format!("starting {}", program.display()))
     }
 
     fn exists(&self) -> Result<bool> {
-        Ok(capture(Command::new("kind").args(["get", "clusters"]))?.lines().any(|name| name == NAME))
+        Ok(capture(Command::new("kind").args(["get", "clusters"]))?
+            .lines()
+            .any(|name| name == NAME))
     }
 }
 

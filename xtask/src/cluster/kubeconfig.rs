@@ -15,7 +15,10 @@ pub(crate) fn write(layout: &Layout, nodes: u8, host_port: u16) -> Result<()> {
     let inner = format!("https://{CONTROL_ADDRESS}:{API_PORT}");
     let fixed = ["admin", "controller-manager", "scheduler", "proxy", "coredns"].map(str::to_owned);
     for client in fixed.into_iter().chain(Node::all(nodes).map(Node::name)) {
-        command::write(&layout.config(&format!("{client}.kubeconfig")), text(layout, &inner, &client))?;
+        command::write(
+            &layout.config(&format!("{client}.kubeconfig")),
+            text(layout, &inner, &client),
+        )?;
     }
     let outer = format!("https://127.0.0.1:{host_port}");
     command::write(&layout.kubeconfig(), text(layout, &outer, "admin"))
@@ -60,9 +63,17 @@ pub(crate) fn publish(layout: &Layout, kube: &Path, home: &Path) -> Result<Strin
     if !user.exists() || is_ours(&user, layout)? {
         let text = std::fs::read(&ours).with_context(|| format!("read {}", ours.display()))?;
         command::write(&user, text)?;
-        return Ok(format!("wrote {}: plain `kubectl` uses this cluster", user.display()));
+        return Ok(format!(
+            "wrote {}: plain `kubectl` uses this cluster",
+            user.display()
+        ));
     }
-    let server = capture(kubectl_on(kube, &ours).args(["config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"]))?;
+    let server = capture(kubectl_on(kube, &ours).args([
+        "config",
+        "view",
+        "-o",
+        "jsonpath={.clusters[0].cluster.server}",
+    ]))?;
     let set = |arguments: &[&str]| capture(kubectl_on(kube, &user).arg("config").args(arguments));
     set(&[
         "set-cluster",
@@ -76,7 +87,12 @@ pub(crate) fn publish(layout: &Layout, kube: &Path, home: &Path) -> Result<Strin
         &format!("--client-certificate={}", layout.pki("admin.crt").display()),
         &format!("--client-key={}", layout.pki("admin.key").display()),
     ])?;
-    set(&["set-context", CONTEXT, &format!("--cluster={CONTEXT}"), &format!("--user={CONTEXT}")])?;
+    set(&[
+        "set-context",
+        CONTEXT,
+        &format!("--cluster={CONTEXT}"),
+        &format!("--user={CONTEXT}"),
+    ])?;
     Ok(format!(
         "added the context {CONTEXT} to {}; your current context is unchanged: `kubectl config use-context {CONTEXT}`, \
          or `export KUBECONFIG={}`",
@@ -99,7 +115,11 @@ pub(crate) fn withdraw(layout: &Layout, kube: &Path, home: &Path) -> Result<()> 
     }
     let contexts = capture(kubectl_on(kube, &user).args(["config", "get-contexts", "-o", "name"]))?;
     if contexts.lines().any(|name| name == CONTEXT) {
-        for (verb, name) in [("delete-context", CONTEXT), ("delete-cluster", CONTEXT), ("delete-user", CONTEXT)] {
+        for (verb, name) in [
+            ("delete-context", CONTEXT),
+            ("delete-cluster", CONTEXT),
+            ("delete-user", CONTEXT),
+        ] {
             capture(kubectl_on(kube, &user).args(["config", verb, name]))?;
         }
     }
@@ -122,7 +142,9 @@ fn user_file(home: &Path) -> PathBuf {
 
 fn kubectl_on(kube: &Path, file: &Path) -> Command {
     let mut command = Command::new(kube);
-    command.arg("kubectl").arg(format!("--kubeconfig={}", file.display()));
+    command
+        .arg("kubectl")
+        .arg(format!("--kubeconfig={}", file.display()));
     command
 }
 

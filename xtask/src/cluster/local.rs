@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::command::{in_netns, in_node};
 use super::component::Component;
@@ -45,12 +45,18 @@ impl Local {
         self.prepare(&state)?;
         self.start_all(&state)?;
         let nodes = if state.nodes == 1 { "node" } else { "nodes" };
-        println!("{} {nodes} ready after {:.1} s", state.nodes, start.elapsed().as_secs_f64());
+        println!(
+            "{} {nodes} ready after {:.1} s",
+            state.nodes,
+            start.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 
     fn is_up(&self, options: &Options) -> bool {
-        let Ok(state) = State::load(&self.layout) else { return false };
+        let Ok(state) = State::load(&self.layout) else {
+            return false;
+        };
         state.is_as_wanted(options)
             && Component::all(state.nodes)
                 .iter()
@@ -64,7 +70,9 @@ impl Local {
         config::write_all(&self.layout, state.nodes)?;
         self.link_kubectl()?;
         network::create(state.nodes).context("creating the cluster's network")?;
-        Node::all(state.nodes).try_for_each(cgroup::create).context("creating the nodes' cgroups")
+        Node::all(state.nodes)
+            .try_for_each(cgroup::create)
+            .context("creating the nodes' cgroups")
     }
 
     fn start_all(&self, state: &State) -> Result<()> {
@@ -85,22 +93,29 @@ impl Local {
         for node in Node::all(state.nodes) {
             self.import(node, &self.layout.pause_image())?;
         }
-        wait_for("an answer of the API server", API_LIMIT, || self.kubectl(&["get", "--raw=/readyz"]))
-            .with_context(|| self.hint(Component::Apiserver))?;
+        wait_for("an answer of the API server", API_LIMIT, || {
+            self.kubectl(&["get", "--raw=/readyz"])
+        })
+        .with_context(|| self.hint(Component::Apiserver))?;
         for component in all.iter().filter(|component| needs_api(component)) {
             self.start(*component, state)?;
         }
         let dns = self.layout.config("dns.yaml").display().to_string();
         self.kubectl(&["apply", "--server-side", "-f", &dns])?;
         for node in Node::all(state.nodes) {
-            self.wait_until_ready(node).with_context(|| self.hint(Component::Kubelet(node)))?;
+            self.wait_until_ready(node)
+                .with_context(|| self.hint(Component::Kubelet(node)))?;
         }
         // Without it the first pod of the namespace is refused.
         wait_for("the default service account", API_LIMIT, || {
             self.kubectl(&["get", "serviceaccount", "default", "--namespace=default"])
         })
-        .with_context(|| self.hint(Component::ControllerManager))
-        .map(drop)
+        .with_context(|| self.hint(Component::ControllerManager))?;
+        // One that ended after it was started would otherwise show only in what it leaves undone.
+        match all.iter().find(|component| process::running(&self.layout, &component.to_string()).is_none()) {
+            Some(component) => Err(anyhow!("{component} ended").context(self.hint(*component))),
+            None => Ok(()),
+        }
     }
 
     fn wait_until_ready(&self, node: Node) -> Result<()> {
@@ -142,12 +157,16 @@ impl Local {
             cgroup::join(node, pid)?;
         }
         match component {
-            Component::Holder(node) => node::mount(&self.layout, node, pid, state.masked_tracefs == Some(node)),
-            Component::Containerd(node) => wait_for("an answer of containerd", Duration::from_secs(20), || {
-                capture(self.ctr(node)?.arg("version"))
-            })
-            .with_context(|| self.hint(component))
-            .map(drop),
+            Component::Holder(node) => {
+                node::mount(&self.layout, node, pid, state.masked_tracefs == Some(node))
+            }
+            Component::Containerd(node) => {
+                wait_for("an answer of containerd", Duration::from_secs(20), || {
+                    capture(self.ctr(node)?.arg("version"))
+                })
+                .with_context(|| self.hint(component))
+                .map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -159,8 +178,9 @@ impl Local {
     /// Imports an image archive into every node.
     pub(crate) fn load(&self, archive: &Path) -> Result<()> {
         let state = State::load(&self.layout)?;
-        let archive =
-            archive.canonicalize().with_context(|| format!("finding the image archive {}", archive.display()))?;
+        let archive = archive
+            .canonicalize()
+            .with_context(|| format!("finding the image archive {}", archive.display()))?;
         for node in Node::all(state.nodes) {
             self.import(node, &archive)?;
         }
@@ -168,9 +188,13 @@ impl Local {
     }
 
     fn import(&self, node: Node, archive: &Path) -> Result<()> {
-        capture(self.ctr(node)?.args(["images", "import", "--no-unpack=false"]).arg(archive))
-            .with_context(|| format!("importing {} into {}", archive.display(), node.name()))
-            .map(drop)
+        capture(
+            self.ctr(node)?
+                .args(["images", "import", "--no-unpack=false"])
+                .arg(archive),
+        )
+        .with_context(|| format!("importing {} into {}", archive.display(), node.name()))
+        .map(drop)
     }
 
     fn ctr(&self, node: Node) -> Result<Command> {
@@ -184,10 +208,16 @@ impl Local {
         State::load(&self.layout)?;
         let own_names = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
         let mut command = in_netns(CONTROL_NETNS);
-        command.args(["unshare", "--mount", "sh", "-c", own_names]).arg(self.layout.resolv_conf());
+        command
+            .args(["unshare", "--mount", "sh", "-c", own_names])
+            .arg(self.layout.resolv_conf());
         command.args(arguments);
-        command.env("KUBECONFIG", self.layout.inner_kubeconfig()).env("PATH", self.path_with_kubectl()?);
-        command.status().context("starting nsenter: is util-linux installed?")
+        command
+            .env("KUBECONFIG", self.layout.inner_kubeconfig())
+            .env("PATH", self.path_with_kubectl()?);
+        command
+            .status()
+            .context("starting nsenter: is util-linux installed?")
     }
 
     fn holder(&self, node: Node) -> Result<u32> {
@@ -217,7 +247,12 @@ impl Local {
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = in_netns(CONTROL_NETNS);
         command.arg(&self.kube).arg("kubectl").arg("--request-timeout=5s");
-        command.arg(format!("--kubeconfig={}", self.layout.inner_kubeconfig().display())).args(arguments);
+        command
+            .arg(format!(
+                "--kubeconfig={}",
+                self.layout.inner_kubeconfig().display()
+            ))
+            .args(arguments);
         capture(&mut command)
     }
 
@@ -227,7 +262,10 @@ impl Local {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        format!("{component} of https://{CONTROL_ADDRESS}:{API_PORT}; its log is {}, ending:\n{last}\n", path.display())
+        format!(
+            "{component} of https://{CONTROL_ADDRESS}:{API_PORT}; its log is {}, ending:\n{last}\n",
+            path.display()
+        )
     }
 }
 

@@ -79,7 +79,10 @@ pub(crate) fn remove_mount_points(layout: &Layout) -> Result<()> {
         match fs::remove_dir(&path) {
             Ok(()) => {}
             Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) => {}
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty
+                ) => {}
             Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
         }
     }
@@ -87,7 +90,11 @@ pub(crate) fn remove_mount_points(layout: &Layout) -> Result<()> {
 }
 
 fn noted(layout: &Layout) -> Vec<PathBuf> {
-    fs::read_to_string(note(layout)).unwrap_or_default().lines().map(PathBuf::from).collect()
+    fs::read_to_string(note(layout))
+        .unwrap_or_default()
+        .lines()
+        .map(PathBuf::from)
+        .collect()
 }
 
 fn note(layout: &Layout) -> PathBuf {

@@ -23,7 +23,11 @@ struct Client {
 
 impl Client {
     fn new(file: impl Into<String>, name: impl Into<String>, group: Option<&'static str>) -> Self {
-        Self { file: file.into(), name: name.into(), group }
+        Self {
+            file: file.into(),
+            name: name.into(),
+            group,
+        }
     }
 }
 
@@ -37,10 +41,20 @@ pub(crate) fn write(layout: &Layout, nodes: u8) -> Result<()> {
         "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
     ];
-    let api_addresses = [CONTROL_ADDRESS.into(), API_SERVICE.into(), IpAddr::from([127, 0, 0, 1])];
+    let api_addresses = [
+        CONTROL_ADDRESS.into(),
+        API_SERVICE.into(),
+        IpAddr::from([127, 0, 0, 1]),
+    ];
     serving(layout, &authority, "apiserver", &api_names, &api_addresses)?;
     for node in Node::all(nodes) {
-        serving(layout, &authority, &format!("kubelet-{}", node.name()), &[&node.name()], &[node.address().into()])?;
+        serving(
+            layout,
+            &authority,
+            &format!("kubelet-{}", node.name()),
+            &[&node.name()],
+            &[node.address().into()],
+        )?;
     }
     for client in clients(nodes) {
         issue_client(layout, &authority, &client)?;
@@ -72,7 +86,9 @@ fn authority(layout: &Layout) -> Result<Issuer<'static, KeyPair>> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     let pair = KeyPair::generate().context("generate the authority's key")?;
-    let certificate = params.self_signed(&pair).context("sign the authority's certificate")?;
+    let certificate = params
+        .self_signed(&pair)
+        .context("sign the authority's certificate")?;
     command::write(&layout.pki("ca.crt"), certificate.pem())?;
     Ok(Issuer::new(params, pair))
 }
@@ -86,7 +102,9 @@ fn serving(
 ) -> Result<()> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).context("a serving certificate's names")?;
-    params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+    params
+        .subject_alt_names
+        .extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
     params.distinguished_name = subject(file, None);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     issue(layout, authority, file, params)
@@ -107,8 +125,9 @@ fn issue(
 ) -> Result<()> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let pair = KeyPair::generate().with_context(|| format!("generate the key of {file}"))?;
-    let certificate =
-        params.signed_by(&pair, authority).with_context(|| format!("sign the certificate of {file}"))?;
+    let certificate = params
+        .signed_by(&pair, authority)
+        .with_context(|| format!("sign the certificate of {file}"))?;
     command::write(&layout.pki(&format!("{file}.crt")), certificate.pem())?;
     key(&layout.pki(&format!("{file}.key")), &pair.serialize_pem())
 }
@@ -137,12 +156,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
         write(&layout, 2).unwrap();
-        for name in ["ca.crt", "apiserver.crt", "kubelet-node2.key", "node1.crt", "service-account.pub"] {
+        for name in [
+            "ca.crt",
+            "apiserver.crt",
+            "kubelet-node2.key",
+            "node1.crt",
+            "service-account.pub",
+        ] {
             let text = fs::read_to_string(layout.pki(name)).unwrap();
             assert!(text.starts_with("-----BEGIN "), "{name}: {text}");
         }
-        let mode = fs::metadata(layout.pki("admin.key")).unwrap().permissions().mode();
+        let mode = fs::metadata(layout.pki("admin.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(!layout.pki("ca.key").exists(), "the authority's key has no use after this");
+        assert!(
+            !layout.pki("ca.key").exists(),
+            "the authority's key has no use after this"
+        );
     }
 }

@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command;
 use super::layout::Layout;
 
-/// How long a component may take to end by itself; the kubelet and etcd need well under a second.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long a component may take to end by itself. Most need well under a second; an API server with clients waits
+/// for them much longer, which no test gains from.
+const STOP_GRACE: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A process that cannot be confused with a later one of the same number.
@@ -46,7 +47,10 @@ fn parse_stat(stat: &str) -> Option<u64> {
 }
 
 /// Starts `command` so that it outlives this program, and records who it is.
-#[expect(clippy::zombie_processes, reason = "the component outlives this program; init reaps it")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "the component outlives this program; init reaps it"
+)]
 pub(crate) fn start(layout: &Layout, name: &str, command: &mut Command, stdin: Stdio) -> Result<u32> {
     let path = layout.log(name);
     command::write(&layout.pid(name), "")?;
@@ -58,7 +62,9 @@ pub(crate) fn start(layout: &Layout, name: &str, command: &mut Command, stdin: S
         .append(true)
         .open(&path)
         .with_context(|| format!("opening {}", path.display()))?;
-    let errors = log.try_clone().with_context(|| format!("sharing {}", path.display()))?;
+    let errors = log
+        .try_clone()
+        .with_context(|| format!("sharing {}", path.display()))?;
     let child = command
         .stdin(stdin)
         .stdout(log)
@@ -68,7 +74,10 @@ pub(crate) fn start(layout: &Layout, name: &str, command: &mut Command, stdin: S
         .with_context(|| format!("starting {name}"))?;
     let identity = Identity::of(child.id())
         .with_context(|| format!("{name} ended at once; its log is {}", path.display()))?;
-    command::write(&layout.pid(name), format!("{} {}\n", identity.pid, identity.started))?;
+    command::write(
+        &layout.pid(name),
+        format!("{} {}\n", identity.pid, identity.started),
+    )?;
     Ok(identity.pid)
 }
 
@@ -76,7 +85,10 @@ pub(crate) fn start(layout: &Layout, name: &str, command: &mut Command, stdin: S
 pub(crate) fn running(layout: &Layout, name: &str) -> Option<Identity> {
     let text = fs::read_to_string(layout.pid(name)).ok()?;
     let (pid, started) = text.trim().split_once(' ')?;
-    let identity = Identity { pid: pid.parse().ok()?, started: started.parse().ok()? };
+    let identity = Identity {
+        pid: pid.parse().ok()?,
+        started: started.parse().ok()?,
+    };
     identity.is_alive().then_some(identity)
 }
 
@@ -104,7 +116,10 @@ pub(crate) fn stop(layout: &Layout, name: &str) -> Result<()> {
 pub(crate) fn kill_all(select: impl Fn(u32) -> bool) -> Result<()> {
     let deadline = Instant::now() + STOP_GRACE;
     loop {
-        let left: Vec<u32> = all()?.into_iter().filter(|pid| select(*pid) && Identity::of(*pid).is_some()).collect();
+        let left: Vec<u32> = all()?
+            .into_iter()
+            .filter(|pid| select(*pid) && Identity::of(*pid).is_some())
+            .collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -125,7 +140,8 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -
         match check() {
             Ok(value) => return Ok(value),
             Err(error) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("{what} did not happen within {} s", limit.as_secs()));
+                return Err(error)
+                    .with_context(|| format!("{what} did not happen within {} s", limit.as_secs()));
             }
             Err(_) => crate::shell::interrupted()?,
         }
@@ -156,14 +172,18 @@ fn signal(pid: u32, signal: Signal) -> Result<()> {
 
 fn all() -> Result<Vec<u32>> {
     let entries = fs::read_dir("/proc").context("listing /proc")?;
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STAT: &str = "42 (a b) c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10 18446744073709551615";
+    const STAT: &str =
+        "42 (a b) c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10 18446744073709551615";
 
     #[test]
     fn start_time_is_found_behind_an_odd_name() {
@@ -179,8 +199,17 @@ mod tests {
     fn started_process_is_known_until_it_is_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        let pid = start(&layout, "sleeper", Command::new("sleep").arg("1000"), Stdio::null()).unwrap();
-        assert_eq!(running(&layout, "sleeper").map(|identity| identity.pid), Some(pid));
+        let pid = start(
+            &layout,
+            "sleeper",
+            Command::new("sleep").arg("1000"),
+            Stdio::null(),
+        )
+        .unwrap();
+        assert_eq!(
+            running(&layout, "sleeper").map(|identity| identity.pid),
+            Some(pid)
+        );
         stop(&layout, "sleeper").unwrap();
         assert_eq!(running(&layout, "sleeper"), None);
         stop(&layout, "sleeper").unwrap();
@@ -199,6 +228,9 @@ mod tests {
     fn wait_that_fails_says_the_last_reason() {
         let error = wait_for::<()>("rain", Duration::ZERO, || bail!("the sky is blue")).unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains("rain did not happen") && text.contains("the sky is blue"), "{text}");
+        assert!(
+            text.contains("rain did not happen") && text.contains("the sky is blue"),
+            "{text}"
+        );
     }
 }

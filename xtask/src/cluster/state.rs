@@ -21,7 +21,11 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(options: &Options, host_port: u16) -> Self {
-        Self { nodes: options.nodes, masked_tracefs: options.masked_tracefs_node.map(Node), host_port }
+        Self {
+            nodes: options.nodes,
+            masked_tracefs: options.masked_tracefs_node.map(Node),
+            host_port,
+        }
     }
 
     pub(crate) fn is_as_wanted(&self, options: &Options) -> bool {
@@ -36,8 +40,10 @@ impl State {
 
     pub(crate) fn load(layout: &Layout) -> Result<Self> {
         let path = layout.state();
-        let text = fs::read_to_string(&path).context("there is no local cluster: `cargo xtask cluster up` first")?;
-        Self::parse(&text).with_context(|| format!("{} is damaged: `cargo xtask cluster down`", path.display()))
+        let text =
+            fs::read_to_string(&path).context("there is no local cluster: `cargo xtask cluster up` first")?;
+        Self::parse(&text)
+            .with_context(|| format!("{} is damaged: `cargo xtask cluster down`", path.display()))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -45,7 +51,9 @@ impl State {
         let number = |name: &str| value[name].as_u64();
         Some(Self {
             nodes: u8::try_from(number("nodes")?).ok()?,
-            masked_tracefs: number("maskedTracefsNode").and_then(|node| u8::try_from(node).ok()).map(Node),
+            masked_tracefs: number("maskedTracefsNode")
+                .and_then(|node| u8::try_from(node).ok())
+                .map(Node),
             host_port: u16::try_from(number("hostPort")?).ok()?,
         })
     }
@@ -60,7 +68,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
         for masked in [None, Some(Node(2))] {
-            let state = State { nodes: 2, masked_tracefs: masked, host_port: 17001 };
+            let state = State {
+                nodes: 2,
+                masked_tracefs: masked,
+                host_port: 17001,
+            };
             state.save(&layout).unwrap();
             assert_eq!(State::load(&layout).unwrap(), state);
         }
@@ -77,8 +89,15 @@ mod tests {
 
     #[test]
     fn other_options_want_another_cluster() {
-        let state = State { nodes: 2, masked_tracefs: None, host_port: 1 };
-        let options = |nodes, masked_tracefs_node| Options { nodes, masked_tracefs_node };
+        let state = State {
+            nodes: 2,
+            masked_tracefs: None,
+            host_port: 1,
+        };
+        let options = |nodes, masked_tracefs_node| Options {
+            nodes,
+            masked_tracefs_node,
+        };
         assert!(state.is_as_wanted(&options(2, None)));
         assert!(!state.is_as_wanted(&options(1, None)));
         assert!(!state.is_as_wanted(&options(2, Some(1))));

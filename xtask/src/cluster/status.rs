@@ -18,14 +18,29 @@ pub(crate) fn print(local: &Local) -> Result<()> {
     for component in Component::all(state.nodes) {
         let name = component.to_string();
         let running = process::running(&local.layout, &name).map(|identity| identity.pid);
-        let memory = running.and_then(resident).map_or_else(String::new, |bytes| (bytes >> 20).to_string());
+        let memory = running
+            .and_then(resident)
+            .map_or_else(String::new, |bytes| (bytes >> 20).to_string());
         let pid = running.map_or_else(|| "stopped".to_owned(), |pid| pid.to_string());
-        rows.add_row([&name, &pid, &memory, &local.layout.log(&name).display().to_string()]);
+        rows.add_row([
+            &name,
+            &pid,
+            &memory,
+            &local.layout.log(&name).display().to_string(),
+        ]);
     }
     println!("{rows}");
     for node in Node::all(state.nodes) {
-        let connected = if network::is_connected(node)? { "connected" } else { "cut off" };
-        let tracefs = if state.masked_tracefs == Some(node) { ", tracefs masked" } else { "" };
+        let connected = if network::is_connected(node)? {
+            "connected"
+        } else {
+            "cut off"
+        };
+        let tracefs = if state.masked_tracefs == Some(node) {
+            ", tracefs masked"
+        } else {
+            ""
+        };
         println!("{}: {connected}{tracefs}", node.name());
     }
     println!("kubeconfig: {}", local.layout.kubeconfig().display());

@@ -37,10 +37,14 @@ pub(crate) fn down(layout: &Layout, kube: &Path) -> Result<()> {
     for component in Component::all(MAX_NODES).into_iter().rev() {
         process::stop(layout, &component.to_string())?;
     }
-    let namespaces: Vec<u64> = network::existing()?.iter().filter_map(|name| network::inode(name)).collect();
+    let namespaces: Vec<u64> = network::existing()?
+        .iter()
+        .filter_map(|name| network::inode(name))
+        .collect();
     let spared = ourselves();
     process::kill_all(|pid| {
-        !spared.contains(&pid) && (cgroup::holds(pid) || network_of(pid).is_some_and(|inode| namespaces.contains(&inode)))
+        !spared.contains(&pid)
+            && (cgroup::holds(pid) || network_of(pid).is_some_and(|inode| namespaces.contains(&inode)))
     })
     .context("ending what still runs in the cluster")?;
     network::remove().context("removing the cluster's network")?;
@@ -51,7 +55,9 @@ pub(crate) fn down(layout: &Layout, kube: &Path) -> Result<()> {
     node::remove_mount_points(layout)?;
     remove_files(layout)?;
     match fs::remove_file(OWNER_FILE) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("removing the owner's mark"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("removing the owner's mark")
+        }
         _ => Ok(()),
     }
 }
@@ -70,7 +76,11 @@ fn remove_files(layout: &Layout) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("listing {}", layout.root().display())),
     };
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| !keep.contains(path)) {
+    for path in entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| !keep.contains(path))
+    {
         if path.is_dir() && !path.is_symlink() {
             command::remove_all(&path)?;
         } else {
@@ -81,7 +91,9 @@ fn remove_files(layout: &Layout) -> Result<()> {
 }
 
 fn network_of(pid: u32) -> Option<u64> {
-    fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|metadata| metadata.ino())
+    fs::metadata(format!("/proc/{pid}/ns/net"))
+        .ok()
+        .map(|metadata| metadata.ino())
 }
 
 /// This process and those that wait for it: `down` may have been typed inside the cluster's namespace.
@@ -106,7 +118,10 @@ mod tests {
     fn own_line_starts_here_and_goes_up() {
         let line = ourselves();
         assert_eq!(line.first(), Some(&std::process::id()));
-        assert_eq!(line.get(1).copied(), Some(std::os::unix::process::parent_id()).filter(|pid| *pid > 1));
+        assert_eq!(
+            line.get(1).copied(),
+            Some(std::os::unix::process::parent_id()).filter(|pid| *pid > 1)
+        );
     }
 
     #[test]

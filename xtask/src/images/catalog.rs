@@ -47,8 +47,19 @@ pub(crate) fn testbox(architecture: &'static str, busybox: &Path) -> Result<Imag
     let mut tree = base();
     add_folder(&mut tree, "bin", 0o755);
     tree.insert("bin/busybox".to_owned(), executable(busybox)?);
-    for applet in shell::capture(Command::new(busybox).arg("--list"))?.lines().filter(|name| *name != "busybox") {
-        tree.insert(format!("bin/{applet}"), Entry::Symlink { target: "busybox".to_owned() });
+    // Without it, the C library that Debian's busybox is linked with would load resolvers that are not here.
+    let resolvers = b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec();
+    tree.insert("etc/nsswitch.conf".to_owned(), Entry::File { mode: 0o644, content: resolvers });
+    for applet in shell::capture(Command::new(busybox).arg("--list"))?
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        tree.insert(
+            format!("bin/{applet}"),
+            Entry::Symlink {
+                target: "busybox".to_owned(),
+            },
+        );
     }
     Ok(Image {
         reference: testbox_reference(),
@@ -95,7 +106,13 @@ fn base() -> Tree {
     let passwd = "root:x:0:0:root:/:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
     let group = "root:x:0:\nnonroot:x:65532:\n";
     for (name, text) in [("etc/passwd", passwd), ("etc/group", group)] {
-        tree.insert(name.to_owned(), Entry::File { mode: 0o644, content: text.as_bytes().to_vec() });
+        tree.insert(
+            name.to_owned(),
+            Entry::File {
+                mode: 0o644,
+                content: text.as_bytes().to_vec(),
+            },
+        );
     }
     tree
 }

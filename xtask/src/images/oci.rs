@@ -41,7 +41,8 @@ pub(crate) fn archive(image: &Image) -> Result<Archive> {
     let mut layer = Vec::new();
     tar::write(&image.tree, &mut layer)?;
     let layer_digest = sha256(&layer);
-    let config = serde_json::to_vec(&config(image, &layer_digest)).context("encoding an image's configuration")?;
+    let config =
+        serde_json::to_vec(&config(image, &layer_digest)).context("encoding an image's configuration")?;
     let config_digest = sha256(&config);
     let manifest = serde_json::to_vec(&json!({
         "schemaVersion": 2,
@@ -75,7 +76,10 @@ pub(crate) fn archive(image: &Image) -> Result<Archive> {
     add(blob(&digest), manifest);
     add("index.json".to_owned(), index.to_string().into_bytes());
     add("manifest.json".to_owned(), docker.to_string().into_bytes());
-    add("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes());
+    add(
+        "oci-layout".to_owned(),
+        json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes(),
+    );
     let mut bytes = Vec::new();
     tar::write(&outer, &mut bytes)?;
     Ok(Archive { bytes, digest })
@@ -133,18 +137,30 @@ mod tests {
             entrypoint: vec!["/fake".to_owned()],
             command: Vec::new(),
             environment: Vec::new(),
-            tree: Tree::from([("fake".to_owned(), Entry::File { mode: 0o755, content: content.to_vec() })]),
+            tree: Tree::from([(
+                "fake".to_owned(),
+                Entry::File {
+                    mode: 0o755,
+                    content: content.to_vec(),
+                },
+            )]),
         }
     }
 
     #[test]
     fn building_twice_gives_the_same_bytes() {
-        assert_eq!(archive(&sample(b"one")).unwrap(), archive(&sample(b"one")).unwrap());
+        assert_eq!(
+            archive(&sample(b"one")).unwrap(),
+            archive(&sample(b"one")).unwrap()
+        );
     }
 
     #[test]
     fn another_binary_gives_another_digest() {
-        assert_ne!(archive(&sample(b"one")).unwrap().digest, archive(&sample(b"two")).unwrap().digest);
+        assert_ne!(
+            archive(&sample(b"one")).unwrap().digest,
+            archive(&sample(b"two")).unwrap().digest
+        );
     }
 
     #[test]

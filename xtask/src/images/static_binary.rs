@@ -45,7 +45,11 @@ impl Platform {
     pub(crate) fn host() -> Result<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(AMD64),
-            "aarch64" => Ok(Self { compiler: "musl-gcc", strip: "strip", ..ARM64 }),
+            "aarch64" => Ok(Self {
+                compiler: "musl-gcc",
+                strip: "strip",
+                ..ARM64
+            }),
             other => bail!("images are built for amd64 and arm64, and this machine is {other}"),
         }
     }
@@ -55,13 +59,22 @@ impl Platform {
         Self::host().is_ok_and(|host| host.name == self.name) || shell::which(self.compiler).is_some()
     }
 
-    /// Installs the standard library for the platform, and the C compiler where it is a Debian package.
-    pub(crate) fn ensure(self, ctx: &Ctx) -> Result<()> {
+    /// Installs the C compiler where it is a Debian package. Programs without C parts do without.
+    pub(crate) fn ensure_compiler(self, ctx: &Ctx) -> Result<()> {
         if self.compiler == "musl-gcc" && shell::which(self.compiler).is_none() {
             debian::ensure(ctx, MUSL)?;
         }
+        Ok(())
+    }
+
+    /// Installs the standard library for the platform.
+    pub(crate) fn ensure_std(self, ctx: &Ctx) -> Result<()> {
         let rustc = |arguments: &[&str]| {
-            shell::capture(Command::new("rustc").args(arguments).current_dir(workspace::root()))
+            shell::capture(
+                Command::new("rustc")
+                    .args(arguments)
+                    .current_dir(workspace::root()),
+            )
         };
         let sysroot = rustc(&["--print", "sysroot"])?;
         let library = Path::new(sysroot.trim()).join("lib/rustlib").join(self.target);
@@ -71,11 +84,18 @@ impl Platform {
             return Ok(());
         }
         if shell::which("rustup").is_none() {
-            bail!("the toolchain cannot build for {0} and there is no rustup: install Rust's std for {0}", self.target);
+            bail!(
+                "the toolchain cannot build for {0} and there is no rustup: install Rust's std for {0}",
+                self.target
+            );
         }
         ctx.install(self.target, "std", "images hold static binaries", &place, || {
             let mut rustup = Command::new("rustup");
-            shell::run(rustup.args(["target", "add", self.target]).current_dir(workspace::root()))
+            shell::run(
+                rustup
+                    .args(["target", "add", self.target])
+                    .current_dir(workspace::root()),
+            )
         })
     }
 
@@ -102,14 +122,21 @@ impl Platform {
     /// Builds one source file without dependencies.
     pub(crate) fn compile(self, source: &Path, out: &Path) -> Result<()> {
         let mut rustc = Command::new("rustc");
-        rustc.current_dir(workspace::root()).args(["--edition=2024", "--target", self.target]);
-        rustc.args(["-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-o"]).arg(out).arg(source);
+        rustc
+            .current_dir(workspace::root())
+            .args(["--edition=2024", "--target", self.target]);
+        rustc
+            .args(["-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-o"])
+            .arg(out)
+            .arg(source);
         shell::capture(&mut rustc).map(drop)
     }
 
     /// A copy of `binary` without symbols in `folder`; it is an error when it needs a loader or is for another machine.
     pub(crate) fn stripped(self, binary: &Path, folder: &Path) -> Result<PathBuf> {
-        let name = binary.file_name().with_context(|| format!("{} is not a file", binary.display()))?;
+        let name = binary
+            .file_name()
+            .with_context(|| format!("{} is not a file", binary.display()))?;
         let out = folder.join(name);
         shell::capture(Command::new(self.strip).arg("-s").arg("-o").arg(&out).arg(binary))?;
         check(&out, self.name).with_context(|| format!("{} cannot go into an image", binary.display()))?;
@@ -124,7 +151,11 @@ fn remap() -> Result<String> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
         .context("neither CARGO_HOME nor HOME says where cargo keeps its sources")?;
-    Ok(format!("--remap-path-prefix={}=/weir --remap-path-prefix={}=/cargo", root.display(), cargo.display()))
+    Ok(format!(
+        "--remap-path-prefix={}=/weir --remap-path-prefix={}=/cargo",
+        root.display(),
+        cargo.display()
+    ))
 }
 
 /// Whether an ELF file runs alone, on `architecture`: an image has no loader and no libraries.
@@ -137,7 +168,10 @@ pub(crate) fn check(binary: &Path, architecture: &str) -> Result<()> {
         other => bail!("unknown architecture {other}: images are amd64 or arm64"),
     };
     if elf.machine != expected {
-        bail!("it is for ELF machine {}, and {architecture} is {expected}", elf.machine);
+        bail!(
+            "it is for ELF machine {}, and {architecture} is {expected}",
+            elf.machine
+        );
     }
     if elf.has_interpreter {
         bail!("it is linked dynamically: build it for a musl target");
@@ -166,7 +200,10 @@ impl Elf {
             let kind = u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?);
             has_interpreter |= kind == INTERPRETER;
         }
-        Some(Self { machine: u16_at(18)?, has_interpreter })
+        Some(Self {
+            machine: u16_at(18)?,
+            has_interpreter,
+        })
     }
 }
 
@@ -185,7 +222,11 @@ mod tests {
     #[test]
     fn binary_of_another_machine_is_refused() {
         let this = std::env::current_exe().unwrap();
-        let other = if Platform::host().unwrap().name == "amd64" { "arm64" } else { "amd64" };
+        let other = if Platform::host().unwrap().name == "amd64" {
+            "arm64"
+        } else {
+            "amd64"
+        };
         let error = check(&this, other).unwrap_err();
         assert!(error.to_string().contains("ELF machine"), "{error}");
     }

@@ -76,9 +76,26 @@ mod tests {
     fn sample() -> Tree {
         Tree::from([
             ("bin".to_owned(), Entry::Directory { mode: 0o755 }),
-            ("bin/sh".to_owned(), Entry::Symlink { target: "busybox".into() }),
-            ("bin/busybox".to_owned(), Entry::File { mode: 0o755, content: vec![7; 1000] }),
-            ("etc-passwd".to_owned(), Entry::File { mode: 0o644, content: vec![1; 512] }),
+            (
+                "bin/sh".to_owned(),
+                Entry::Symlink {
+                    target: "busybox".into(),
+                },
+            ),
+            (
+                "bin/busybox".to_owned(),
+                Entry::File {
+                    mode: 0o755,
+                    content: vec![7; 1000],
+                },
+            ),
+            (
+                "etc-passwd".to_owned(),
+                Entry::File {
+                    mode: 0o644,
+                    content: vec![1; 512],
+                },
+            ),
         ])
     }
 
@@ -88,17 +105,42 @@ mod tests {
         let archive = folder.path().join("x.tar");
         write(&sample(), &mut std::fs::File::create(&archive).unwrap()).unwrap();
         let listing = Command::new("tar").arg("-tvf").arg(&archive).output().unwrap();
-        assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
-        let status = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap();
+        assert!(
+            listing.status.success(),
+            "{}",
+            String::from_utf8_lossy(&listing.stderr)
+        );
+        let status = Command::new("tar")
+            .arg("-xf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path())
+            .status()
+            .unwrap();
         assert!(status.success());
-        assert_eq!(std::fs::read(folder.path().join("bin/busybox")).unwrap(), vec![7; 1000]);
-        assert_eq!(std::fs::read_link(folder.path().join("bin/sh")).unwrap(), std::path::Path::new("busybox"));
-        assert_eq!(std::fs::read(folder.path().join("etc-passwd")).unwrap().len(), 512);
+        assert_eq!(
+            std::fs::read(folder.path().join("bin/busybox")).unwrap(),
+            vec![7; 1000]
+        );
+        assert_eq!(
+            std::fs::read_link(folder.path().join("bin/sh")).unwrap(),
+            std::path::Path::new("busybox")
+        );
+        assert_eq!(
+            std::fs::read(folder.path().join("etc-passwd")).unwrap().len(),
+            512
+        );
     }
 
     #[test]
     fn name_that_does_not_fit_is_an_error() {
-        let tree = Tree::from([("x".repeat(101), Entry::File { mode: 0o644, content: Vec::new() })]);
+        let tree = Tree::from([(
+            "x".repeat(101),
+            Entry::File {
+                mode: 0o644,
+                content: Vec::new(),
+            },
+        )]);
         let error = write(&tree, &mut Vec::new()).unwrap_err();
         assert!(format!("{error:#}").contains("at most 100 bytes"), "{error:#}");
     }

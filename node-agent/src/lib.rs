@@ -1,4 +1,5 @@
 //! The node agent: loads the programs, attributes, encodes, publishes, keeps the ledger.
 
 pub mod batch;
+pub mod enrich;
 pub mod ledger;

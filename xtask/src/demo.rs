@@ -30,6 +30,7 @@ use self::received::Received;
 use self::server::Server;
 use self::workload::{Made, Workload};
 use crate::mounts::Mounted;
+use crate::table::grouped;
 use crate::{mounts, shell, tools, workspace};
 
 /// The profile and the sink, as a user would write them.
@@ -114,7 +115,13 @@ fn show(args: &Args, nats_server: &Path, agent: &Path, scratch: &Path) -> Result
     println!("the agent runs as root with xtask/demo/profile.yaml; its hooks are in the kernel");
 
     let (made, seen) = watch(args, &server, &mut agent, flood.path())?;
-    println!("\n{seen} events were shown or counted above; stopping the agent, which drains what it holds");
+    println!("\n{} events were shown or counted above", grouped(seen));
+    let (cut, closed) = agent.cut()?;
+    println!(
+        "GET /ledger?cut=now: cut {cut}, {}, under full flow",
+        if closed { "closed" } else { "NOT CLOSED" }
+    );
+    println!("stopping the agent, which drains what it holds");
     let stopped = agent.stop()?;
     println!("it ended {} ms after SIGTERM", stopped.as_millis());
 

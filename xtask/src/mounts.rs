@@ -65,7 +65,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let Some(mount) = &self.ours else { return };
-        let result = privileged("umount", &[mount.place]).and_then(|mut umount| shell::run(&mut umount));
+        let result = privileged("umount", &[mount.place]).and_then(|mut umount| shell::clean_up(&mut umount));
         if let Err(error) = result {
             eprintln!("cleaning up: {error:#}");
         }

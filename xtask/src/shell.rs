@@ -1,10 +1,11 @@
 //! Running other programs: what was run is always part of the error, and Ctrl-C stops us between them.
 
+use std::env;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -31,10 +32,16 @@ pub(crate) fn interrupted() -> Result<()> {
 
 /// Runs to the end with our terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let result = clean_up(command);
+    interrupted()?;
+    result
+}
+
+/// As [`run`], also after the user has asked us to stop: for putting things back.
+pub(crate) fn clean_up(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("starting {}", display(command)))?;
-    interrupted()?;
     if !status.success() {
         bail!("{} failed: {status}", display(command));
     }
@@ -63,7 +70,10 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 
 /// The command line as a person would type it.
 pub(crate) fn display(command: &Command) -> String {
-    let mut text = quote(command.get_program());
+    let program = Path::new(command.get_program());
+    // Which cargo it is never matters; where any other program is may.
+    let name = program.file_name().filter(|name| *name == "cargo");
+    let mut text = quote(name.unwrap_or(program.as_os_str()));
     for argument in command.get_args() {
         text.push(' ');
         text.push_str(&quote(argument));

@@ -6,9 +6,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::http;
+use super::ledger::count;
 use super::process::Process;
 use crate::shell;
 use crate::tools::is_root;
@@ -76,6 +78,18 @@ impl Agent {
         self.process.check()
     }
 
+    /// Has it cut its ledger now; returns the cut's number and whether it closed.
+    pub(super) fn cut(&self) -> Result<(u64, bool)> {
+        let (status, body) = http::get(self.admin, "/ledger?cut=now")?;
+        ensure!(status == 200, "GET /ledger?cut=now: status {status}: {body}");
+        let ledger: Value =
+            serde_json::from_str(&body).with_context(|| format!("GET /ledger?cut=now: {body}"))?;
+        let closed = ledger["cut"]["closed"]
+            .as_bool()
+            .context("GET /ledger?cut=now: no cut.closed")?;
+        Ok((count(&ledger["cut"], "id")?, closed))
+    }
+
     /// Ends it; returns how long it took to drain.
     pub(super) fn stop(mut self) -> Result<Duration> {
         self.process.stop()
@@ -90,7 +104,7 @@ impl Drop for State {
         if !is_root() && self.0.exists() {
             let mut sudo = Command::new("sudo");
             sudo.args(["--non-interactive", "rm", "-rf", "--"]).arg(&self.0);
-            if let Err(error) = shell::capture(&mut sudo) {
+            if let Err(error) = shell::clean_up(&mut sudo) {
                 eprintln!("cleaning up: {error:#}");
             }
         }

@@ -58,8 +58,8 @@ impl Process {
             return Self::start(name, command, scratch);
         }
         // In the foreground, where a password can be typed; what is started below can not ask.
+        println!("needs root: {}", shell::display(&command));
         shell::run(&mut privileged("true", &[])?)?;
-        println!("needs root, using sudo: {}", shell::display(&command));
         let pid_file = scratch.join(format!("{name}.pid"));
         let mut sudo = Command::new("sudo");
         // Root's signals only: so the shell notes its pid, which the program then takes over.
@@ -150,7 +150,7 @@ impl Process {
         let pid = fs::read_to_string(pid_file).with_context(|| format!("reading {}", pid_file.display()))?;
         let number = signal.as_raw().to_string();
         let mut sudo = Command::new("sudo");
-        shell::capture(sudo.args(["--non-interactive", "kill", "-s", &number, pid.trim()])).map(drop)
+        shell::clean_up(sudo.args(["--non-interactive", "kill", "-s", &number, pid.trim()]))
     }
 }
 

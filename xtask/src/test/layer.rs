@@ -21,19 +21,14 @@ impl Layer {
     /// In the order they are run.
     pub(crate) const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Nats, Self::Kernel, Self::Cluster];
 
-    /// The layer of an integration test, by its package and name.
+    /// The layer of an integration test: the dearest real part that a word of its name names.
     pub(crate) fn of(target: &TestTarget) -> Self {
-        let begins = |prefix: &str| {
-            target
-                .name
-                .strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-        };
-        if target.package == "weir-e2e" || begins("cluster") {
+        let names = |word: &str| target.name.split('_').any(|part| part == word);
+        if target.package == "weir-e2e" || names("cluster") {
             Self::Cluster
-        } else if begins("kernel") {
+        } else if names("kernel") {
             Self::Kernel
-        } else if begins("nats") {
+        } else if names("nats") {
             Self::Nats
         } else {
             Self::Unit
@@ -55,6 +50,8 @@ mod tests {
         for (package, name, expected) in [
             ("weir-node-agent", "kernel_exec", Layer::Kernel),
             ("weir-node-agent", "nats", Layer::Nats),
+            ("weir-node-agent", "publish_nats", Layer::Nats),
+            ("weir-node-agent", "kernel_to_nats", Layer::Kernel),
             ("weir-node-agent", "nats_redelivery", Layer::Nats),
             ("weir-node-agent", "natsort", Layer::Unit),
             ("weir-events", "golden", Layer::Unit),

@@ -28,6 +28,8 @@ pub(crate) struct Args {
 struct Setting {
     /// PATH with the installed tools in front.
     path: OsString,
+    /// The server that tests start, where a layer wants it.
+    nats_server: Option<PathBuf>,
     /// Where cargo-deny is, or why it is not.
     cargo_deny: Result<PathBuf>,
     /// In CI nothing real may be missing: what would be skipped fails.
@@ -53,8 +55,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn set_up(layers: &[Layer]) -> Result<Setting> {
     let ctx = tools::Ctx::new()?;
     tools::build(&ctx).context("without it nothing that contains the agent can be built")?;
+    let mut nats_server = None;
     if layers.iter().any(|layer| layer.wants_nats()) {
-        tools::nats_server::ensure(&ctx).context("the tests publish to a real nats-server")?;
+        nats_server =
+            Some(tools::nats_server::ensure(&ctx).context("the tests publish to a real nats-server")?);
     }
     let cargo_deny = if layers.contains(&Layer::Lint) {
         tools::cargo_deny::ensure(&ctx)
@@ -64,6 +68,7 @@ fn set_up(layers: &[Layer]) -> Result<Setting> {
     ctx.summary();
     Ok(Setting {
         path: ctx.path()?,
+        nats_server,
         cargo_deny,
         strict: is_ci(),
     })

@@ -163,6 +163,9 @@ fn select(command: &mut Command, targets: &[TestTarget]) {
 fn cargo(setting: &Setting, subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     command.arg(subcommand).env("PATH", &setting.path);
+    if let Some(program) = &setting.nats_server {
+        command.env("WEIR_NATS_SERVER", program);
+    }
     if setting.strict {
         // The committed lock file is what is tested.
         command.arg("--locked");

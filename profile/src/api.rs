@@ -5,14 +5,14 @@
 
 mod condition;
 mod event;
-mod matches;
+pub(crate) mod matches;
 mod node;
 pub(crate) mod profile;
-mod quantity;
+pub(crate) mod quantity;
 mod reason;
 pub(crate) mod rule;
-mod selector;
-mod sink;
+pub(crate) mod selector;
+pub(crate) mod sink;
 mod status;
 mod timestamp;
 
@@ -20,8 +20,8 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use event::{Event, EventLimit, Per, Sample, SampleBy};
 pub use matches::{Access, Match, PortRange, Protocol, StringMatch};
 pub use node::{
-    Capability, CollectorNode, CollectorNodeSpec, CollectorNodeStatus, HookState, HookStatus, KindState, NodeProfile,
-    NodeProfileKind, NodeProfileState, NodeSink, NodeSinkState,
+    Capability, CollectorNode, CollectorNodeSpec, CollectorNodeStatus, HookState, HookStatus, KindState,
+    NodeProfile, NodeProfileKind, NodeProfileState, NodeSink, NodeSinkState,
 };
 pub use profile::{
     CollectorProfile, CollectorProfileSpec, HostScope, Limits, Mode, NodeSelection, PerWorkload, SinkRef,

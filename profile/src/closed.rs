@@ -1,8 +1,8 @@
 //! Closed enums: a set of strings in the schema whose meanings `kubectl explain` shows.
 
-/// Schema extension that carries the variants' meanings until [`crate::crds`] moves them into the description: a
-/// field's own description would otherwise replace them.
-pub(crate) const VARIANTS: &str = "x-weir-variants";
+/// Schema keyword that carries the variants' meanings until [`crate::crds`] moves them into the description, which a
+/// field's own description replaces. It is one that the Kubernetes type of a schema keeps.
+pub(crate) const VARIANTS: &str = "example";
 
 /// Declares a unit enum whose serialized names, documentation and schema stand in one place.
 macro_rules! closed_enum {
@@ -60,7 +60,7 @@ macro_rules! closed_enum {
                     "type": "string",
                     "description": concat!($($doc),+).trim(),
                     "enum": names,
-                    "x-weir-variants": meanings,
+                    "example": meanings,
                 })
             }
         }

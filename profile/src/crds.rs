@@ -113,7 +113,7 @@ pub fn crd(kind: CrdKind) -> &'static Value {
     &CRDS[kind as usize]
 }
 
-/// The OpenAPI v3 schema of one kind.
+/// The `OpenAPI` v3 schema of one kind.
 #[must_use]
 pub fn schema(kind: CrdKind) -> &'static Value {
     &crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -122,7 +122,9 @@ pub fn schema(kind: CrdKind) -> &'static Value {
 /// Digest of one kind's schema, as [`SCHEMA_DIGEST_ANNOTATION`] has it.
 #[must_use]
 pub fn schema_digest(kind: CrdKind) -> &'static str {
-    crd(kind)["metadata"]["annotations"][SCHEMA_DIGEST_ANNOTATION].as_str().unwrap_or_default()
+    crd(kind)["metadata"]["annotations"][SCHEMA_DIGEST_ANNOTATION]
+        .as_str()
+        .unwrap_or_default()
 }
 
 fn digest(schema: &Value) -> String {

@@ -26,7 +26,11 @@ impl FieldError {
     /// An error with a reason of its own.
     #[must_use]
     pub fn new(path: impl Into<String>, message: impl Into<String>, reason: ConditionReason) -> Self {
-        Self { path: path.into(), message: message.into(), reason }
+        Self {
+            path: path.into(),
+            message: message.into(),
+            reason,
+        }
     }
 }
 
@@ -37,7 +41,16 @@ pub struct FieldErrors(Vec<FieldError>);
 impl FieldErrors {
     /// `Ok` when nothing is wrong.
     pub fn check(errors: Vec<FieldError>) -> Result<(), Self> {
-        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(errors))
+        }
+    }
+
+    /// Of a list that the caller has just added to.
+    pub(crate) fn of(errors: Vec<FieldError>) -> Self {
+        Self(errors)
     }
 
     /// The errors, in document order.
@@ -55,7 +68,9 @@ impl FieldErrors {
     /// The reason of the first error: what a condition shows.
     #[must_use]
     pub fn reason(&self) -> ConditionReason {
-        self.0.first().map_or(ConditionReason::InvalidSpec, |error| error.reason)
+        self.0
+            .first()
+            .map_or(ConditionReason::InvalidSpec, |error| error.reason)
     }
 }
 

@@ -134,12 +134,20 @@ impl MatchField {
     /// What is wrong when the field stands beside another kind, and what to do.
     #[must_use]
     pub fn message(self) -> String {
-        format!("match.{} is only for {}; remove it or change kind", self.as_str(), join_names(self.kinds()))
+        format!(
+            "match.{} is only for {}; remove it or change kind",
+            self.as_str(),
+            join_names(self.kinds())
+        )
     }
 }
 
 fn join_names(kinds: &[EventKind]) -> String {
-    kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+    kinds
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// One CEL rule for each field that some kind lacks; `self` is an event.
@@ -155,8 +163,13 @@ pub(crate) fn rules() -> Vec<Rule> {
                 kinds.join(", ")
             );
             Rule::new(field.field_path(), rule, field.message(), move |event| {
-                let kind = event.get("kind").and_then(Value::as_str).and_then(EventKind::from_name);
-                let given = event.get("match").is_some_and(|matches| has(matches, field.as_str()));
+                let kind = event
+                    .get("kind")
+                    .and_then(Value::as_str)
+                    .and_then(EventKind::from_name);
+                let given = event
+                    .get("match")
+                    .is_some_and(|matches| has(matches, field.as_str()));
                 !given || kind.is_none_or(|kind| field.is_valid_for(kind))
             })
         })

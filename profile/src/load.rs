@@ -44,7 +44,11 @@ impl fmt::Display for LoadError {
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
-        if self.path.is_empty() { write!(f, ": {}", self.message) } else { write!(f, ": {}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            write!(f, ": {}", self.message)
+        } else {
+            write!(f, ": {}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -75,8 +79,16 @@ impl fmt::Display for LoadErrors {
 /// Reads all documents of a text. Empty documents are skipped, a text without any is an error.
 pub fn load(text: &str) -> Result<Vec<Document>, LoadErrors> {
     if text.len() > MAX_FILE_BYTES {
-        let message = format!("the file has {} bytes, at most {MAX_FILE_BYTES} are read; split it", text.len());
-        return Err(LoadErrors(vec![LoadError { document: 1, line: None, path: String::new(), message }]));
+        let message = format!(
+            "the file has {} bytes, at most {MAX_FILE_BYTES} are read; split it",
+            text.len()
+        );
+        return Err(LoadErrors(vec![LoadError {
+            document: 1,
+            line: None,
+            path: String::new(),
+            message,
+        }]));
     }
     let mut documents = Vec::new();
     let mut errors = Vec::new();
@@ -86,7 +98,10 @@ pub fn load(text: &str) -> Result<Vec<Document>, LoadErrors> {
         let (value, lines) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                errors.push(LoadError { document: number, ..error });
+                errors.push(LoadError {
+                    document: number,
+                    ..error
+                });
                 continue;
             }
         };
@@ -100,7 +115,10 @@ pub fn load(text: &str) -> Result<Vec<Document>, LoadErrors> {
             Ok(document) => {
                 let identity = document.identity();
                 if let Some(first) = names.get(&identity) {
-                    let message = format!("{} {:?} already stands in document {first}; rename or remove one", identity.0, identity.1);
+                    let message = format!(
+                        "{} {:?} already stands in document {first}; rename or remove one",
+                        identity.0, identity.1
+                    );
                     errors.push(located(FieldError::invalid("metadata.name", message)));
                 } else {
                     names.insert(identity, number);
@@ -112,15 +130,27 @@ pub fn load(text: &str) -> Result<Vec<Document>, LoadErrors> {
     }
     if documents.is_empty() && errors.is_empty() {
         let message = "holds no CollectorProfile or CollectorSink; add one".to_owned();
-        errors.push(LoadError { document: 1, line: None, path: String::new(), message });
+        errors.push(LoadError {
+            document: 1,
+            line: None,
+            path: String::new(),
+            message,
+        });
     }
-    if errors.is_empty() { Ok(documents) } else { Err(LoadErrors(errors)) }
+    if errors.is_empty() {
+        Ok(documents)
+    } else {
+        Err(LoadErrors(errors))
+    }
 }
 
 impl Document {
     fn identity(&self) -> (CrdKind, String) {
         match self {
-            Self::Profile(profile) => (CrdKind::Profile, profile.metadata.name.clone().unwrap_or_default()),
+            Self::Profile(profile) => (
+                CrdKind::Profile,
+                profile.metadata.name.clone().unwrap_or_default(),
+            ),
             Self::Sink(sink) => (CrdKind::Sink, sink.metadata.name.clone().unwrap_or_default()),
         }
     }
@@ -134,7 +164,11 @@ pub fn document(value: Value) -> Result<Document, FieldErrors> {
     match kind {
         CrdKind::Profile => typed(value).map(|profile| Document::Profile(Box::new(profile))),
         CrdKind::Sink => typed(value).map(|sink| Document::Sink(Box::new(sink))),
-        CrdKind::Node => Err(FieldError::invalid("kind", "CollectorNode is a report, not a document to load; remove it").into()),
+        CrdKind::Node => Err(FieldError::invalid(
+            "kind",
+            "CollectorNode is a report, not a document to load; remove it",
+        )
+        .into()),
     }
 }
 
@@ -144,12 +178,27 @@ pub fn profile_from_api(object: Value) -> Result<CollectorProfile, FieldErrors> 
     let known = validate::without_nulls(object);
     let errors = match document(known) {
         Ok(Document::Profile(profile)) => return Ok(*profile),
-        Ok(Document::Sink(_)) => return Err(FieldError::invalid("kind", "is CollectorSink, not CollectorProfile").into()),
+        Ok(Document::Sink(_)) => {
+            return Err(FieldError::invalid("kind", "is CollectorSink, not CollectorProfile").into());
+        }
         Err(errors) => errors.into_vec(),
     };
     // The API server checked the object by its own CRD: what only we refuse is what only it knows.
-    FieldErrors::check(errors.into_iter().map(|error| FieldError { reason: ConditionReason::AgentTooOld, ..error }).collect())?;
-    Err(FieldError::new("", "is not readable by this version; update the agent", ConditionReason::AgentTooOld).into())
+    FieldErrors::check(
+        errors
+            .into_iter()
+            .map(|error| FieldError {
+                reason: ConditionReason::AgentTooOld,
+                ..error
+            })
+            .collect(),
+    )?;
+    Err(FieldError::new(
+        "",
+        "is not readable by this version; update the agent",
+        ConditionReason::AgentTooOld,
+    )
+    .into())
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldErrors> {
@@ -163,15 +212,29 @@ pub fn standalone_errors(profile: &CollectorProfile) -> Vec<FieldError> {
     let workloads = spec.workloads.as_ref();
     let given = [
         ("spec.nodes", spec.nodes.is_some()),
-        ("spec.workloads.namespaces", workloads.is_some_and(|w| !w.namespaces.is_empty())),
-        ("spec.workloads.excludeNamespaces", workloads.is_some_and(|w| !w.exclude_namespaces.is_empty())),
-        ("spec.workloads.namespaceSelector", workloads.is_some_and(|w| w.namespace_selector.is_some())),
-        ("spec.workloads.podSelector", workloads.is_some_and(|w| w.pod_selector.is_some())),
+        (
+            "spec.workloads.namespaces",
+            workloads.is_some_and(|w| !w.namespaces.is_empty()),
+        ),
+        (
+            "spec.workloads.excludeNamespaces",
+            workloads.is_some_and(|w| !w.exclude_namespaces.is_empty()),
+        ),
+        (
+            "spec.workloads.namespaceSelector",
+            workloads.is_some_and(|w| w.namespace_selector.is_some()),
+        ),
+        (
+            "spec.workloads.podSelector",
+            workloads.is_some_and(|w| w.pod_selector.is_some()),
+        ),
     ];
     given
         .into_iter()
         .filter(|(_, given)| *given)
-        .map(|(path, _)| FieldError::invalid(path, "needs a cluster, and the agent runs standalone; remove it"))
+        .map(|(path, _)| {
+            FieldError::invalid(path, "needs a cluster, and the agent runs standalone; remove it")
+        })
         .collect()
 }
 

@@ -170,8 +170,11 @@ pub struct IdleProfile {
 pub fn place(plans: &[Plan], facts: &NodeFacts, before: &Assignment) -> Placement {
     let ranked = rank::rank(plans, facts);
     let allotted = allot::allot(&ranked.admitted, before);
-    let mut profiles: Vec<PlacedProfile> =
-        ranked.admitted.iter().filter_map(|admitted| placed(admitted, &allotted.assignment)).collect();
+    let mut profiles: Vec<PlacedProfile> = ranked
+        .admitted
+        .iter()
+        .filter_map(|admitted| placed(admitted, &allotted.assignment))
+        .collect();
     profiles.sort_by_key(|profile| profile.index);
     let digest = digest_of("node", &profiles);
     let mut refused = ranked.refused;
@@ -197,8 +200,11 @@ fn placed(admitted: &rank::Admitted<'_>, assignment: &Assignment) -> Option<Plac
         }
         None => None,
     };
-    let mut slots: Vec<PlacedSlot> =
-        admitted.events.iter().filter_map(|event| placed_slot(plan, event, assignment)).collect();
+    let mut slots: Vec<PlacedSlot> = admitted
+        .events
+        .iter()
+        .filter_map(|event| placed_slot(plan, event, assignment))
+        .collect();
     slots.sort_by_key(|slot| slot.slot);
     Some(PlacedProfile {
         index,
@@ -217,7 +223,11 @@ fn placed(admitted: &rank::Admitted<'_>, assignment: &Assignment) -> Option<Plac
 }
 
 /// `None` while the event waits for a slot or a table.
-fn placed_slot(plan: &Plan, event: &crate::plan::PlannedEvent, assignment: &Assignment) -> Option<PlacedSlot> {
+fn placed_slot(
+    plan: &Plan,
+    event: &crate::plan::PlannedEvent,
+    assignment: &Assignment,
+) -> Option<PlacedSlot> {
     let place = *assignment.slots.get(&SlotKey::of(plan, event))?;
     let limit = match event.limit {
         Some(limit) => {
@@ -225,7 +235,12 @@ fn placed_slot(plan: &Plan, event: &crate::plan::PlannedEvent, assignment: &Assi
                 Some(key) => Some(*assignment.tables.get(&key)?),
                 None => None,
             };
-            Some(PlacedLimit { rate: limit.rate, burst: limit.burst, per: limit.per, table })
+            Some(PlacedLimit {
+                rate: limit.rate,
+                burst: limit.burst,
+                per: limit.per,
+                table,
+            })
         }
         None => None,
     };

@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::api::{ConditionReason, EventLimit, HostScope, LabelSelector, Mode, Per, SampleBy, WorkloadSelection};
+use crate::api::{
+    ConditionReason, EventLimit, HostScope, LabelSelector, Mode, Per, SampleBy, WorkloadSelection,
+};
 use crate::error::{FieldError, FieldErrors};
 use crate::kind::EventKind;
 use crate::{CollectorProfile, CollectorSink, validate};
 
 pub use matches::{Matches, StringMatches};
 pub use sink::{
-    BatchPlan, DEFAULT_STREAM, DEFAULT_SUBJECT_PREFIX, GatheredSecret, NatsTarget, SinkPlan, SinkTarget, SinkUrlError, SpoolPlan, StreamPlan, TlsPlan,
-    gathered_secrets, sink_plan,
+    BatchPlan, DEFAULT_STREAM, DEFAULT_SUBJECT_PREFIX, GatheredSecret, NatsTarget, SinkPlan, SinkTarget,
+    SinkUrlError, SpoolPlan, StreamPlan, TlsPlan, gathered_secrets, sink_plan,
 };
 
 /// Everything that is wrong with a profile or with the sink it names.
@@ -139,8 +141,14 @@ impl ScopeRule {
         self.host != HostScope::Only
             && !listed(&self.exclude_namespaces)
             && (self.namespaces.is_empty() || listed(&self.namespaces))
-            && self.namespace_selector.as_ref().is_none_or(|selector| selector.matches(namespace_labels))
-            && self.pod_selector.as_ref().is_none_or(|selector| selector.matches(pod_labels))
+            && self
+                .namespace_selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(namespace_labels))
+            && self
+                .pod_selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(pod_labels))
     }
 
     /// Whether processes outside any pod are in scope.
@@ -161,13 +169,22 @@ pub fn plan(profile: &CollectorProfile, sink: Option<&CollectorSink>) -> Result<
     let wanted = sink_name(profile);
     let resolved = match sink {
         Some(sink) if sink.metadata.name.as_deref() == Some(wanted) => sink_plan(sink).map_err(|errors| {
-            let list = errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let list = errors
+                .as_slice()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             let message = format!("CollectorSink {wanted:?} is not valid ({list}); correct the sink");
             FieldError::new("spec.sinkRef.name", message, ConditionReason::SinkInvalid)
         }),
         Some(_) | None => {
             let message = format!("CollectorSink {wanted:?} is not there; create it or change sinkRef");
-            Err(FieldError::new("spec.sinkRef.name", message, ConditionReason::SinkNotFound))
+            Err(FieldError::new(
+                "spec.sinkRef.name",
+                message,
+                ConditionReason::SinkNotFound,
+            ))
         }
     };
     match resolved {
@@ -193,10 +210,13 @@ pub fn plan_with_sink(profile: &CollectorProfile, sink: SinkPlan) -> Result<Plan
             name: event.name.clone(),
             kind: event.kind,
             matches: event.match_.as_ref().map(Matches::normalise).unwrap_or_default(),
-            sample: event.sample.filter(|sample| sample.one_in > 1).map(|sample| Sample {
-                one_in: number(sample.one_in),
-                by: sample.by.unwrap_or(SampleBy::Event),
-            }),
+            sample: event
+                .sample
+                .filter(|sample| sample.one_in > 1)
+                .map(|sample| Sample {
+                    one_in: number(sample.one_in),
+                    by: sample.by.unwrap_or(SampleBy::Event),
+                }),
             limit: event.limit.map(planned_limit),
         });
     }
@@ -207,12 +227,18 @@ pub fn plan_with_sink(profile: &CollectorProfile, sink: SinkPlan) -> Result<Plan
         generation: profile.metadata.generation.unwrap_or(1),
         digest: String::new(),
         mode: spec.mode.unwrap_or(Mode::Active),
-        priority: spec.priority.map_or(DEFAULT_PRIORITY, |priority| u16::try_from(priority).unwrap_or(DEFAULT_PRIORITY)),
+        priority: spec.priority.map_or(DEFAULT_PRIORITY, |priority| {
+            u16::try_from(priority).unwrap_or(DEFAULT_PRIORITY)
+        }),
         expires_at: spec.expiration_time.map(crate::api::Timestamp::unix_seconds),
         nodes: narrowing(spec.nodes.as_ref().and_then(|nodes| nodes.selector.as_ref())),
         scope: scope(spec.workloads.as_ref()),
-        limit: limits.events_per_second.map(|rate| rate_limit(rate, limits.burst)),
-        per_workload: limits.per_workload.map(|limit| rate_limit(limit.max, limit.burst)),
+        limit: limits
+            .events_per_second
+            .map(|rate| rate_limit(rate, limits.burst)),
+        per_workload: limits
+            .per_workload
+            .map(|limit| rate_limit(limit.max, limit.burst)),
         sink,
         events,
     };
@@ -223,7 +249,11 @@ pub fn plan_with_sink(profile: &CollectorProfile, sink: SinkPlan) -> Result<Plan
 /// Name of the sink that a profile delivers to.
 #[must_use]
 pub fn sink_name(profile: &CollectorProfile) -> &str {
-    profile.spec.sink_ref.as_ref().map_or(DEFAULT_SINK, |sink| &sink.name)
+    profile
+        .spec
+        .sink_ref
+        .as_ref()
+        .map_or(DEFAULT_SINK, |sink| &sink.name)
 }
 
 /// All that is wrong with a profile: the API server's checks first, then what only planning sees.
@@ -270,13 +300,18 @@ fn narrows_pods(workloads: &WorkloadSelection) -> bool {
 
 /// An absent and an empty selector mean the same.
 fn narrowing(selector: Option<&LabelSelector>) -> Option<LabelSelector> {
-    selector.filter(|selector| !selector.selects_everything()).cloned().map(|mut selector| {
-        for term in &mut selector.match_expressions {
-            term.values.sort();
-        }
-        selector.match_expressions.sort_by(|a, b| (&a.key, a.operator, &a.values).cmp(&(&b.key, b.operator, &b.values)));
-        selector
-    })
+    selector
+        .filter(|selector| !selector.selects_everything())
+        .cloned()
+        .map(|mut selector| {
+            for term in &mut selector.match_expressions {
+                term.values.sort();
+            }
+            selector
+                .match_expressions
+                .sort_by(|a, b| (&a.key, a.operator, &a.values).cmp(&(&b.key, b.operator, &b.values)));
+            selector
+        })
 }
 
 fn scope(workloads: Option<&WorkloadSelection>) -> ScopeRule {
@@ -288,7 +323,11 @@ fn scope(workloads: Option<&WorkloadSelection>) -> ScopeRule {
         names
     };
     // Whoever narrows to some pods did not ask for the host's processes.
-    let host = if narrows_pods(workloads) { HostScope::Exclude } else { HostScope::Include };
+    let host = if narrows_pods(workloads) {
+        HostScope::Exclude
+    } else {
+        HostScope::Include
+    };
     ScopeRule {
         namespaces: sorted(&workloads.namespaces),
         exclude_namespaces: sorted(&workloads.exclude_namespaces),
@@ -300,12 +339,19 @@ fn scope(workloads: Option<&WorkloadSelection>) -> ScopeRule {
 
 fn planned_limit(limit: EventLimit) -> PlannedLimit {
     let RateLimit { rate, burst } = rate_limit(limit.events_per_second, limit.burst);
-    PlannedLimit { rate, burst, per: limit.per.unwrap_or(Per::Node) }
+    PlannedLimit {
+        rate,
+        burst,
+        per: limit.per.unwrap_or(Per::Node),
+    }
 }
 
 fn rate_limit(rate: i32, burst: Option<i32>) -> RateLimit {
     let rate = number(rate);
-    RateLimit { rate, burst: burst.map_or((rate / 10).max(1), number) }
+    RateLimit {
+        rate,
+        burst: burst.map_or((rate / 10).max(1), number),
+    }
 }
 
 /// Validation has already refused what is below 1.
@@ -328,11 +374,13 @@ pub(crate) fn digest_of<T: Serialize>(what: &str, value: &T) -> String {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]

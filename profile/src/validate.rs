@@ -4,6 +4,7 @@
 //! Contradictions that only planning sees belong to [`crate::plan`].
 
 mod cidr;
+mod pattern;
 mod walk;
 
 use serde_json::Value;
@@ -26,7 +27,10 @@ pub fn document(kind: CrdKind, document: &Value) -> Result<(), FieldErrors> {
     let schema = crds::schema(kind);
     for field in document.as_object().into_iter().flat_map(serde_json::Map::keys) {
         if !["apiVersion", "kind", "metadata", "spec", "status"].contains(&field.as_str()) {
-            errors.push(FieldError::invalid(field.as_str(), "is not a field of the document; remove it or move it below spec"));
+            errors.push(FieldError::invalid(
+                field.as_str(),
+                "is not a field of the document; remove it or move it below spec",
+            ));
         }
     }
     walk::rules(schema, document, "", &mut errors);
@@ -37,7 +41,9 @@ pub fn document(kind: CrdKind, document: &Value) -> Result<(), FieldErrors> {
             if bytes > MAX_SPEC_BYTES {
                 errors.push(FieldError::new(
                     "spec",
-                    format!("is {bytes} bytes as JSON, above the limit of {MAX_SPEC_BYTES}; split the {kind}"),
+                    format!(
+                        "is {bytes} bytes as JSON, above the limit of {MAX_SPEC_BYTES}; split the {kind}"
+                    ),
                     ConditionReason::SpecTooLarge,
                 ));
             }
@@ -68,44 +74,60 @@ fn typed<T: serde::Serialize>(kind: CrdKind, object: &T) -> Result<(), FieldErro
 /// Judges `apiVersion` and `kind` and says which of our kinds a document is.
 pub fn kind_of(document: &Value) -> Result<CrdKind, FieldErrors> {
     let Some(object) = document.as_object() else {
-        return Err(FieldError::invalid("", "the document is not a mapping; it needs apiVersion, kind, metadata and spec").into());
+        return Err(FieldError::invalid(
+            "",
+            "the document is not a mapping; it needs apiVersion, kind, metadata and spec",
+        )
+        .into());
     };
     let mut errors = Vec::new();
     let wanted = format!("{GROUP}/{VERSION}");
     match object.get("apiVersion").and_then(Value::as_str) {
         Some(version) if version == wanted => {}
-        Some(version) => errors.push(FieldError::invalid("apiVersion", format!("is {version:?}; this Weir reads {wanted}"))),
-        None => errors.push(FieldError::invalid("apiVersion", format!("is missing; set it to {wanted}"))),
+        Some(version) => errors.push(FieldError::invalid(
+            "apiVersion",
+            format!("is {version:?}; this Weir reads {wanted}"),
+        )),
+        None => errors.push(FieldError::invalid(
+            "apiVersion",
+            format!("is missing; set it to {wanted}"),
+        )),
     }
-    let kind = match object.get("kind").and_then(Value::as_str) {
-        Some(name) => {
-            let kind = [CrdKind::Profile, CrdKind::Sink].into_iter().find(|kind| kind.as_str() == name);
-            if kind.is_none() {
-                let message = format!("is {name:?}; it must be CollectorProfile or CollectorSink");
-                errors.push(FieldError::invalid("kind", message));
-            }
-            kind
-        }
-        None => {
-            errors.push(FieldError::invalid("kind", "is missing; set it to CollectorProfile or CollectorSink"));
-            None
-        }
+    let name = object.get("kind").and_then(Value::as_str);
+    let kind = [CrdKind::Profile, CrdKind::Sink]
+        .into_iter()
+        .find(|kind| name == Some(kind.as_str()));
+    let Some(kind) = kind else {
+        let found = name.map_or_else(|| "is missing".to_owned(), |name| format!("is {name:?}"));
+        errors.push(FieldError::invalid(
+            "kind",
+            format!("{found}; it must be CollectorProfile or CollectorSink"),
+        ));
+        return Err(FieldErrors::of(errors));
     };
-    match (kind, FieldErrors::check(errors)) {
-        (Some(kind), Ok(())) => Ok(kind),
-        (_, Err(errors)) => Err(errors),
-        (None, Ok(())) => Err(FieldError::invalid("kind", "is not known; set it to CollectorProfile or CollectorSink").into()),
-    }
+    FieldErrors::check(errors).map(|()| kind)
 }
 
 fn metadata(kind: CrdKind, document: &Value, errors: &mut Vec<FieldError>) {
     match document.pointer("/metadata/name") {
         Some(Value::String(name)) if !name.is_empty() => {}
-        Some(Value::String(_)) | None => errors.push(FieldError::invalid("metadata.name", "is missing; give the object a name")),
-        Some(_) => errors.push(FieldError::invalid("metadata.name", "is not a string; put it in quotes")),
+        Some(Value::String(_)) | None => errors.push(FieldError::invalid(
+            "metadata.name",
+            "is missing; give the object a name",
+        )),
+        Some(_) => errors.push(FieldError::invalid(
+            "metadata.name",
+            "is not a string; put it in quotes",
+        )),
     }
-    if document.pointer("/metadata/namespace").is_some_and(|namespace| !namespace.is_null()) {
-        errors.push(FieldError::invalid("metadata.namespace", format!("a {kind} is cluster scoped; remove it")));
+    if document
+        .pointer("/metadata/namespace")
+        .is_some_and(|namespace| !namespace.is_null())
+    {
+        errors.push(FieldError::invalid(
+            "metadata.namespace",
+            format!("a {kind} is cluster scoped; remove it"),
+        ));
     }
 }
 

@@ -93,7 +93,10 @@ pub(crate) fn port_range_rules() -> Vec<Rule> {
         ".to",
         "!has(self.to) || self.from <= self.to",
         "to must not be below from; swap them, or leave to out for a single port",
-        |range| match (range.get("from").and_then(Value::as_i64), range.get("to").and_then(Value::as_i64)) {
+        |range| match (
+            range.get("from").and_then(Value::as_i64),
+            range.get("to").and_then(Value::as_i64),
+        ) {
             (Some(from), Some(to)) => from <= to,
             _ => true,
         },
@@ -175,6 +178,12 @@ pub(crate) fn match_rules() -> Vec<Rule> {
         ".cidrs",
         "!has(self.cidrs) || self.cidrs.all(c, isCIDR(c))",
         "each entry must be an IPv4 or IPv6 network such as 10.0.0.0/8 or fd00::/8; correct the entry",
-        |it| !has(it, "cidrs") || items(it, "cidrs").iter().filter_map(Value::as_str).all(|text| Cidr::parse(text).is_some()),
+        |it| {
+            !has(it, "cidrs")
+                || items(it, "cidrs")
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .all(|text| Cidr::parse(text).is_some())
+        },
     )]
 }

@@ -1,4 +1,8 @@
 //! `CollectorNode`: what one node's agent does, read back from its kernel. Only that agent writes it.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn is a list of its own"
+)]
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -113,9 +117,24 @@ closed_enum! {
     status = "CollectorNodeStatus",
     derive = "PartialEq",
     doc = "What the agent of the node of the same name does, read back from its kernel. Only that agent writes it.",
-    printcolumn(name = "Live", type_ = "string", json_path = ".status.summary", description = "Live profiles of the selected ones"),
-    printcolumn(name = "Events/s", type_ = "integer", json_path = ".status.window.eventsPerSecond", description = "Delivered events per second, coarsely rounded"),
-    printcolumn(name = "Lost", type_ = "integer", json_path = ".status.window.lostPerSecond", description = "Events per second lost, by any cause"),
+    printcolumn(
+        name = "Live",
+        type_ = "string",
+        json_path = ".status.summary",
+        description = "Live profiles of the selected ones"
+    ),
+    printcolumn(
+        name = "Events/s",
+        type_ = "integer",
+        json_path = ".status.window.eventsPerSecond",
+        description = "Delivered events per second, coarsely rounded"
+    ),
+    printcolumn(
+        name = "Lost",
+        type_ = "integer",
+        json_path = ".status.window.lostPerSecond",
+        description = "Events per second lost, by any cause"
+    ),
     printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel"),
     printcolumn(name = "Agent", type_ = "string", json_path = ".status.agentVersion"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

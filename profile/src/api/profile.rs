@@ -1,4 +1,8 @@
 //! `CollectorProfile`: what to collect, from where, how much, and where to.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn is a list of its own"
+)]
 
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
@@ -44,14 +48,49 @@ closed_enum! {
     status = "CollectorProfileStatus",
     derive = "PartialEq",
     doc = "What to collect from the kernels of which nodes and workloads, how much of it at most, and where to.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether every expected node does what this generation asks for"),
-    printcolumn(name = "Live", type_ = "string", json_path = ".status.nodes.summary", description = "Live nodes of the expected ones"),
-    printcolumn(name = "Events/s", type_ = "integer", json_path = ".status.window.eventsPerSecond", description = "Delivered events per second, last 60 s, coarsely rounded"),
-    printcolumn(name = "Limited", type_ = "integer", json_path = ".status.window.limitedPerSecond", description = "Events per second held back by a limit"),
-    printcolumn(name = "Lost", type_ = "integer", json_path = ".status.window.lostPerSecond", description = "Events per second lost, by any cause"),
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", description = "Active (also when empty), DryRun or Suspended"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether every expected node does what this generation asks for"
+    ),
+    printcolumn(
+        name = "Live",
+        type_ = "string",
+        json_path = ".status.nodes.summary",
+        description = "Live nodes of the expected ones"
+    ),
+    printcolumn(
+        name = "Events/s",
+        type_ = "integer",
+        json_path = ".status.window.eventsPerSecond",
+        description = "Delivered events per second, last 60 s, coarsely rounded"
+    ),
+    printcolumn(
+        name = "Limited",
+        type_ = "integer",
+        json_path = ".status.window.limitedPerSecond",
+        description = "Events per second held back by a limit"
+    ),
+    printcolumn(
+        name = "Lost",
+        type_ = "integer",
+        json_path = ".status.window.lostPerSecond",
+        description = "Events per second lost, by any cause"
+    ),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".spec.mode",
+        description = "Active (also when empty), DryRun or Suspended"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CollectorProfileSpec {
@@ -99,7 +138,7 @@ pub struct NodeSelection {
     pub ready_percent: Option<i32>,
 }
 
-/// Which workloads. Namespace terms are ANDed; `excludeNamespaces` wins.
+/// Which workloads. Namespace terms must all hold; `excludeNamespaces` wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -171,7 +210,10 @@ pub(crate) fn name_rules() -> Vec<Rule> {
         "metadata.name must be a DNS label: 1 to 63 lower case letters, digits and '-', a letter or digit first and \
          last; rename the object",
         |object| {
-            object.pointer("/metadata/name").and_then(serde_json::Value::as_str).is_none_or(crate::validate::is_dns_label)
+            object
+                .pointer("/metadata/name")
+                .and_then(serde_json::Value::as_str)
+                .is_none_or(crate::validate::is_dns_label)
         },
     )]
 }

@@ -78,16 +78,40 @@ mod tests {
 
     #[test]
     fn bytes_reads_both_suffix_families() {
-        for (text, bytes) in [("1", 1), ("5k", 5_000), ("512Mi", 512 << 20), ("10G", 10_000_000_000), ("2Ti", 2 << 40)] {
+        for (text, bytes) in [
+            ("1", 1),
+            ("5k", 5_000),
+            ("512Mi", 512 << 20),
+            ("10G", 10_000_000_000),
+            ("2Ti", 2 << 40),
+        ] {
             assert_eq!(Quantity::from(text).bytes(), Ok(bytes), "{text}");
         }
     }
 
     #[test]
     fn bytes_refuses_fractions_zero_and_overflow() {
-        for text in ["", "0", "01", "1.5Gi", "-1", "1e3", "Ki", "1 Ki", "1m", "1234567890123456"] {
-            assert_eq!(Quantity::from(text).bytes(), Err(QuantityError::Malformed), "{text}");
+        for text in [
+            "",
+            "0",
+            "01",
+            "1.5Gi",
+            "-1",
+            "1e3",
+            "Ki",
+            "1 Ki",
+            "1m",
+            "1234567890123456",
+        ] {
+            assert_eq!(
+                Quantity::from(text).bytes(),
+                Err(QuantityError::Malformed),
+                "{text}"
+            );
         }
-        assert_eq!(Quantity::from("999999999999999Ti").bytes(), Err(QuantityError::TooLarge));
+        assert_eq!(
+            Quantity::from("999999999999999Ti").bytes(),
+            Err(QuantityError::TooLarge)
+        );
     }
 }

@@ -23,7 +23,7 @@ closed_enum! {
         Pending = "Pending",
         /// The spec changed and not every node has followed yet. Wait.
         NodesPending = "NodesPending",
-        /// No agent has reported yet. Wait, or look at the agents' DaemonSet and pods.
+        /// No agent has reported yet. Wait, or look at the agents' `DaemonSet` and pods.
         AwaitingAgents = "AwaitingAgents",
         /// The node selector matches no node. Change it or label a node.
         NoMatchingNodes = "NoMatchingNodes",
@@ -107,7 +107,7 @@ closed_enum! {
         NodesUnsupported = "NodesUnsupported",
         /// Some expected nodes do a part of it. `problems` has the reasons.
         NodesDegraded = "NodesDegraded",
-        /// The agents' pods cannot be scheduled. Look at the DaemonSet's events.
+        /// The agents' pods cannot be scheduled. Look at the `DaemonSet`'s events.
         AgentsUnschedulable = "AgentsUnschedulable",
         /// The agents' image cannot be pulled. Check its name, registry and pull secrets.
         ImagePullFailed = "ImagePullFailed",

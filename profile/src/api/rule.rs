@@ -30,16 +30,31 @@ impl Rule {
         message: impl Into<String>,
         check: impl Fn(&Value) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { cel: cel.into(), message: message.into(), field, check: Some(Box::new(check)) }
+        Self {
+            cel: cel.into(),
+            message: message.into(),
+            field,
+            check: Some(Box::new(check)),
+        }
     }
 
-    pub(crate) fn transition(field: &'static str, cel: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { cel: cel.into(), message: message.into(), field, check: None }
+    pub(crate) fn transition(
+        field: &'static str,
+        cel: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            cel: cel.into(),
+            message: message.into(),
+            field,
+            check: None,
+        }
     }
 
     pub(crate) fn to_json(&self) -> Value {
         let mut rule = json!({ "rule": self.cel, "message": self.message });
-        if !self.field.is_empty() {
+        // The API server takes only paths that the schema has, and metadata has none.
+        if !self.field.is_empty() && !self.field.starts_with(".metadata") {
             rule["fieldPath"] = json!(self.field);
         }
         rule
@@ -78,7 +93,10 @@ pub(crate) fn find(cel: &str) -> Option<&'static Rule> {
 
 /// Items of an array field; none when it is absent.
 pub(crate) fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(field)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Whether a field is there; the API server drops null fields before it looks.

@@ -1,4 +1,8 @@
 //! `CollectorSink`: where events go; profiles share it.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn is a list of its own"
+)]
 
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
@@ -71,11 +75,31 @@ closed_enum! {
     status = "CollectorSinkStatus",
     derive = "PartialEq",
     doc = "Where events go, how they are written, and what happens while it cannot be reached.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the stream is there as asked for"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the stream is there as asked for"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why"
+    ),
     printcolumn(name = "Stream", type_ = "string", json_path = ".spec.nats.stream.name"),
-    printcolumn(name = "Encoding", type_ = "string", json_path = ".spec.encoding", description = "Json (also when empty) or Protobuf"),
-    printcolumn(name = "Profiles", type_ = "integer", json_path = ".status.profiles", description = "Profiles that use it"),
+    printcolumn(
+        name = "Encoding",
+        type_ = "string",
+        json_path = ".spec.encoding",
+        description = "Json (also when empty) or Protobuf"
+    ),
+    printcolumn(
+        name = "Profiles",
+        type_ = "integer",
+        json_path = ".status.profiles",
+        description = "Profiles that use it"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -126,7 +150,8 @@ pub struct NatsSink {
 }
 
 /// `nats://` or `tls://`, a host name, IPv4 or bracketed IPv6 address, and a port.
-pub(crate) const SERVER: &str = r"^(nats|tls)://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$";
+pub(crate) const SERVER: &str =
+    r"^(nats|tls)://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$";
 pub(crate) const SUBJECT_PREFIX: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$";
 pub(crate) const STREAM_NAME: &str = "^[A-Za-z0-9_-]+$";
 /// A Secret's name and the keys in it.
@@ -144,7 +169,9 @@ pub(crate) fn nats_rules() -> Vec<Rule> {
         "stream.adminCredentialsSecretRef is for manage: Ensure; remove it or change manage",
         |nats| {
             let stream = &nats["stream"];
-            !has(stream, "adminCredentialsSecretRef") || !has(stream, "manage") || stream["manage"] == "Ensure"
+            !has(stream, "adminCredentialsSecretRef")
+                || !has(stream, "manage")
+                || stream["manage"] == "Ensure"
         },
     )]
 }
@@ -230,7 +257,11 @@ fn attach_stream(schema: &mut Schema) {
 
 pub(crate) fn stream_rules() -> Vec<Rule> {
     vec![
-        Rule::transition(".name", "self.name == oldSelf.name", "stream.name is immutable; make another CollectorSink"),
+        Rule::transition(
+            ".name",
+            "self.name == oldSelf.name",
+            "stream.name is immutable; make another CollectorSink",
+        ),
         Rule::transition(
             ".storage",
             "(has(self.storage) ? self.storage : 'File') == (has(oldSelf.storage) ? oldSelf.storage : 'File')",
@@ -242,8 +273,14 @@ pub(crate) fn stream_rules() -> Vec<Rule> {
              (has(self.duplicateWindowSeconds) ? self.duplicateWindowSeconds : 120) <= self.maxAgeSeconds",
             "duplicateWindowSeconds (absent: 120) must not be above maxAgeSeconds; lower it or raise maxAgeSeconds",
             |stream| {
-                let window = stream.get("duplicateWindowSeconds").and_then(Value::as_i64).unwrap_or(120);
-                stream.get("maxAgeSeconds").and_then(Value::as_i64).is_none_or(|age| window <= age)
+                let window = stream
+                    .get("duplicateWindowSeconds")
+                    .and_then(Value::as_i64)
+                    .unwrap_or(120);
+                stream
+                    .get("maxAgeSeconds")
+                    .and_then(Value::as_i64)
+                    .is_none_or(|age| window <= age)
             },
         ),
     ]

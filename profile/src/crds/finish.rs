@@ -55,7 +55,11 @@ fn walk(schema: &mut Value) {
     for keyword in ["minimum", "maximum"] {
         whole_number(map, keyword);
     }
-    if map.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+    if map
+        .get("format")
+        .and_then(Value::as_str)
+        .is_some_and(|format| format.starts_with("uint"))
+    {
         map.remove("format");
     }
     describe(map);
@@ -69,7 +73,10 @@ fn walk(schema: &mut Value) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "our bounds are whole numbers far below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "our bounds are whole numbers far below 2^53"
+)]
 fn whole_number(map: &mut Map<String, Value>, keyword: &str) {
     if let Some(bound) = map.get(keyword).and_then(Value::as_f64) {
         map.insert(keyword.to_owned(), json!(bound as i64));
@@ -78,7 +85,9 @@ fn whole_number(map: &mut Map<String, Value>, keyword: &str) {
 
 fn describe(map: &mut Map<String, Value>) {
     let meanings = map.remove(VARIANTS);
-    let Some(text) = map.get("description").and_then(Value::as_str) else { return };
+    let Some(text) = map.get("description").and_then(Value::as_str) else {
+        return;
+    };
     let mut text = join_lines(text);
     if let Some(Value::Array(meanings)) = meanings
         && meanings.len() <= MAX_MEANINGS
@@ -94,5 +103,8 @@ fn describe(map: &mut Map<String, Value>) {
 
 /// Joins the lines of a paragraph; a blank line ends it.
 fn join_lines(text: &str) -> String {
-    text.split("\n\n").map(|part| part.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n\n")
+    text.split("\n\n")
+        .map(|part| part.split('\n').map(str::trim).collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }

@@ -24,7 +24,10 @@ pub fn reference_markdown() -> String {
         for part in ["spec", "status"] {
             let part_schema = &schema(kind)["properties"][part];
             if part_schema["properties"].is_object() {
-                push(&mut page, format_args!("\n### {kind} {part}\n\n| field | type | meaning |\n|---|---|---|\n"));
+                push(
+                    &mut page,
+                    format_args!("\n### {kind} {part}\n\n| field | type | meaning |\n|---|---|---|\n"),
+                );
                 fields(&mut page, part_schema, part);
             }
         }
@@ -44,22 +47,35 @@ fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
 fn kinds(page: &mut String) {
     page.push_str("| kind | what it is | match fields |\n|---|---|---|\n");
     for kind in EventKind::ALL {
-        let fields: Vec<String> =
-            MatchField::ALL.iter().filter(|field| field.is_valid_for(*kind)).map(|field| format!("`{}`", field.as_str())).collect();
-        push(page, format_args!("| `{kind}` | {} | {} |\n", kind.meaning(), fields.join(", ")));
+        let fields: Vec<String> = MatchField::ALL
+            .iter()
+            .filter(|field| field.is_valid_for(*kind))
+            .map(|field| format!("`{}`", field.as_str()))
+            .collect();
+        push(
+            page,
+            format_args!("| `{kind}` | {} | {} |\n", kind.meaning(), fields.join(", ")),
+        );
     }
 }
 
 fn fields(page: &mut String, schema: &Value, path: &str) {
-    let Some(properties) = schema["properties"].as_object() else { return };
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
     let mut names: Vec<&String> = properties.keys().collect();
     names.sort();
     for name in names {
         let field = &properties[name];
         let path = format!("{path}.{name}");
-        let required = rule::items(schema, "required").iter().any(|required| required == name.as_str());
+        let required = rule::items(schema, "required")
+            .iter()
+            .any(|required| required == name.as_str());
         let mark = if required { " (required)" } else { "" };
-        push(page, format_args!("| `{path}`{mark} | {} | {} |\n", type_of(field), meaning(field)));
+        push(
+            page,
+            format_args!("| `{path}`{mark} | {} | {} |\n", type_of(field), meaning(field)),
+        );
         fields(page, field, &path);
         if field["items"]["properties"].is_object() {
             fields(page, &field["items"], &format!("{path}[]"));
@@ -81,7 +97,9 @@ fn type_of(field: &Value) -> String {
 fn meaning(field: &Value) -> String {
     let mut meaning = text(field);
     let rules = rule::items(field, "x-kubernetes-validations");
-    let rules = rules.iter().chain(rule::items(&field["items"], "x-kubernetes-validations"));
+    let rules = rules
+        .iter()
+        .chain(rule::items(&field["items"], "x-kubernetes-validations"));
     for message in rules.filter_map(|rule| rule["message"].as_str()) {
         push(&mut meaning, format_args!("<br>Rule: {message}."));
     }

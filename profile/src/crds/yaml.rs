@@ -1,4 +1,4 @@
-//! Writes JSON values as YAML and as canonical JSON, keys sorted whatever map serde_json was built with.
+//! Writes JSON values as YAML and as canonical JSON, keys sorted whatever map `serde_json` was built with.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;

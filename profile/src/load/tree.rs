@@ -57,12 +57,20 @@ fn plain(node: Spanned<Node>, path: String, lines: &mut Lines) -> Value {
     let value = match node.value {
         Node::Scalar(value) => value,
         Node::List(items) => Value::Array(
-            items.into_iter().enumerate().map(|(i, item)| plain(item, format!("{path}[{i}]"), lines)).collect(),
+            items
+                .into_iter()
+                .enumerate()
+                .map(|(i, item)| plain(item, format!("{path}[{i}]"), lines))
+                .collect(),
         ),
         Node::Mapping(entries) => {
             let mut map = Map::new();
             for (name, entry) in entries {
-                let child = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let child = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 let value = plain(entry, child, lines);
                 map.insert(name, value);
             }
@@ -112,7 +120,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         // Infinity and NaN have no JSON form: the text makes the error message.
-        Ok(Node::Scalar(Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number)))
+        Ok(Node::Scalar(
+            Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number),
+        ))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

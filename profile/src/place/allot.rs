@@ -21,7 +21,11 @@ pub struct SlotKey {
 
 impl SlotKey {
     pub(super) fn of(plan: &Plan, event: &PlannedEvent) -> Self {
-        Self { uid: plan.uid.clone(), event: event.name.clone(), kind: event.kind }
+        Self {
+            uid: plan.uid.clone(),
+            event: event.name.clone(),
+            kind: event.kind,
+        }
     }
 }
 
@@ -38,12 +42,23 @@ pub struct TableKey {
 
 impl TableKey {
     pub(super) fn workload(plan: &Plan) -> Self {
-        Self { uid: plan.uid.clone(), event: None, per: Per::Pod }
+        Self {
+            uid: plan.uid.clone(),
+            event: None,
+            per: Per::Pod,
+        }
     }
 
     pub(super) fn event(plan: &Plan, event: &PlannedEvent) -> Option<Self> {
-        let per = event.limit.map(|limit| limit.per).filter(|per| *per != Per::Node)?;
-        Some(Self { uid: plan.uid.clone(), event: Some((event.name.clone(), event.kind)), per })
+        let per = event
+            .limit
+            .map(|limit| limit.per)
+            .filter(|per| *per != Per::Node)?;
+        Some(Self {
+            uid: plan.uid.clone(),
+            event: Some((event.name.clone(), event.kind)),
+            per,
+        })
     }
 }
 
@@ -114,7 +129,10 @@ pub(super) fn allot(admitted: &[Admitted<'_>], before: &Assignment) -> Allotted 
             }
         }
     }
-    Allotted { assignment: next, waiting }
+    Allotted {
+        assignment: next,
+        waiting,
+    }
 }
 
 /// What stays where it was; all else that was in use goes to the quarantine.
@@ -130,7 +148,10 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
             tables.extend(TableKey::event(plan, event));
         }
     }
-    let mut next = Assignment { quarantined: before.quarantined.clone(), ..Assignment::default() };
+    let mut next = Assignment {
+        quarantined: before.quarantined.clone(),
+        ..Assignment::default()
+    };
     for (uid, index) in &before.profiles {
         if profiles.contains(uid.as_str()) {
             next.profiles.insert(uid.clone(), *index);
@@ -158,8 +179,15 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
 /// An index, and the table of the per-workload limit where there is one.
 fn take_profile(plan: &Plan, next: &mut Assignment) -> bool {
     if !next.profiles.contains_key(&plan.uid) {
-        let taken = next.profiles.values().chain(&next.quarantined.profiles).copied().collect();
-        let Some(index) = lowest(&taken, MAX_PROFILES) else { return false };
+        let taken = next
+            .profiles
+            .values()
+            .chain(&next.quarantined.profiles)
+            .copied()
+            .collect();
+        let Some(index) = lowest(&taken, MAX_PROFILES) else {
+            return false;
+        };
         next.profiles.insert(plan.uid.clone(), index);
     }
     plan.per_workload.is_none() || take_table(TableKey::workload(plan), next)
@@ -168,14 +196,20 @@ fn take_profile(plan: &Plan, next: &mut Assignment) -> bool {
 fn take_event(plan: &Plan, event: &PlannedEvent, next: &mut Assignment) -> bool {
     let key = SlotKey::of(plan, event);
     if !next.slots.contains_key(&key) {
-        let Some(place) = free_place(event.kind, next) else { return false };
+        let Some(place) = free_place(event.kind, next) else {
+            return false;
+        };
         next.slots.insert(key, place);
     }
     TableKey::event(plan, event).is_none_or(|key| take_table(key, next))
 }
 
 fn free_place(kind: EventKind, next: &Assignment) -> Option<Place> {
-    let used = next.slots.iter().map(|(key, place)| (key.kind, *place)).chain(next.quarantined.slots.iter().copied());
+    let used = next
+        .slots
+        .iter()
+        .map(|(key, place)| (key.kind, *place))
+        .chain(next.quarantined.slots.iter().copied());
     let mut slots = BTreeSet::new();
     let mut bits = BTreeSet::new();
     for (of, place) in used {
@@ -184,25 +218,38 @@ fn free_place(kind: EventKind, next: &Assignment) -> Option<Place> {
             bits.insert(place.bit);
         }
     }
-    Some(Place { slot: lowest(&slots, MAX_SLOTS)?, bit: lowest(&bits, MAX_SLOTS_PER_KIND)? })
+    Some(Place {
+        slot: lowest(&slots, MAX_SLOTS)?,
+        bit: lowest(&bits, MAX_SLOTS_PER_KIND)?,
+    })
 }
 
 fn take_table(key: TableKey, next: &mut Assignment) -> bool {
     if next.tables.contains_key(&key) {
         return true;
     }
-    let taken = next.tables.values().chain(&next.quarantined.tables).copied().collect();
-    let Some(table) = lowest(&taken, MAX_KEYED_TABLES) else { return false };
+    let taken = next
+        .tables
+        .values()
+        .chain(&next.quarantined.tables)
+        .copied()
+        .collect();
+    let Some(table) = lowest(&taken, MAX_KEYED_TABLES) else {
+        return false;
+    };
     next.tables.insert(key, table);
     true
 }
 
 /// The lowest number below `bound` that is not taken.
 fn lowest<T: Copy + Ord + TryFrom<usize>>(taken: &BTreeSet<T>, bound: usize) -> Option<T> {
-    (0..bound).filter_map(|number| T::try_from(number).ok()).find(|number| !taken.contains(number))
+    (0..bound)
+        .filter_map(|number| T::try_from(number).ok())
+        .find(|number| !taken.contains(number))
 }
 
 fn wait(plan: &Plan, event: Option<&PlannedEvent>) -> Refusal {
-    let message = "every place it could have was freed moments ago and is not yet reusable; it follows by itself";
+    let message =
+        "every place it could have was freed moments ago and is not yet reusable; it follows by itself";
     refusal(plan, event, ConditionReason::Pending, message.to_owned())
 }

@@ -19,6 +19,10 @@ impl NodeFacts {
     /// A node without labels that supports every kind.
     #[must_use]
     pub fn supporting_all(now: i64) -> Self {
-        Self { labels: BTreeMap::new(), supported: EventKind::ALL.iter().copied().collect(), now }
+        Self {
+            labels: BTreeMap::new(),
+            supported: EventKind::ALL.iter().copied().collect(),
+            now,
+        }
     }
 }

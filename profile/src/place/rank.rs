@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    IdleProfile, MAX_KEYED_TABLES, MAX_PROFILES, MAX_SLOTS, MAX_SLOTS_PER_KIND, NodeFacts, Refusal, UnsupportedEvent,
+    IdleProfile, MAX_KEYED_TABLES, MAX_PROFILES, MAX_SLOTS, MAX_SLOTS_PER_KIND, NodeFacts, Refusal,
+    UnsupportedEvent,
 };
 use crate::api::{ConditionReason, Mode, Per};
 use crate::kind::EventKind;
@@ -34,8 +35,14 @@ struct Room {
 pub(super) fn rank<'a>(plans: &'a [Plan], facts: &NodeFacts) -> Ranked<'a> {
     let mut ranked = Ranked::default();
     let mut room = Room::default();
-    let mut candidates: Vec<&Plan> =
-        plans.iter().filter(|plan| plan.nodes.as_ref().is_none_or(|nodes| nodes.matches(&facts.labels))).collect();
+    let mut candidates: Vec<&Plan> = plans
+        .iter()
+        .filter(|plan| {
+            plan.nodes
+                .as_ref()
+                .is_none_or(|nodes| nodes.matches(&facts.labels))
+        })
+        .collect();
     candidates.sort_by(|a, b| {
         b.priority
             .cmp(&a.priority)
@@ -60,7 +67,13 @@ pub(super) fn rank<'a>(plans: &'a [Plan], facts: &NodeFacts) -> Ranked<'a> {
             ranked.refused.push(refusal);
         } else {
             room.tables += usize::from(plan.per_workload.is_some());
-            let events = admit_events(plan, facts, &mut room, &mut ranked.refused, &mut ranked.unsupported);
+            let events = admit_events(
+                plan,
+                facts,
+                &mut room,
+                &mut ranked.refused,
+                &mut ranked.unsupported,
+            );
             ranked.admitted.push(Admitted { plan, events });
         }
     }
@@ -79,12 +92,19 @@ fn idle_reason(plan: &Plan, facts: &NodeFacts) -> Option<ConditionReason> {
 
 fn refuse_profile(plan: &Plan, admitted: usize, room: &Room) -> Option<Refusal> {
     if admitted >= MAX_PROFILES {
-        let message = format!("a node takes at most {MAX_PROFILES} profiles and this one ranks below them; merge profiles, narrow their nodes or raise its priority");
+        let message = format!(
+            "a node takes at most {MAX_PROFILES} profiles and this one ranks below them; merge profiles, narrow their nodes or raise its priority"
+        );
         return Some(refusal(plan, None, ConditionReason::TooManyProfiles, message));
     }
     // Without its per-workload limit the profile would collect more than was asked for.
     if plan.per_workload.is_some() && room.tables >= MAX_KEYED_TABLES {
-        return Some(refusal(plan, None, ConditionReason::TooManyKeyedLimits, too_many_tables("limits.perWorkload")));
+        return Some(refusal(
+            plan,
+            None,
+            ConditionReason::TooManyKeyedLimits,
+            too_many_tables("limits.perWorkload"),
+        ));
     }
     None
 }
@@ -109,10 +129,17 @@ fn admit_events<'a>(
             });
         } else if room.slots >= MAX_SLOTS || *of_kind >= MAX_SLOTS_PER_KIND {
             let kind = event.kind;
-            let message = format!("a node takes at most {MAX_SLOTS} events, {MAX_SLOTS_PER_KIND} of them {kind}, and this one ranks below them; merge events, narrow their nodes or raise the profile's priority");
+            let message = format!(
+                "a node takes at most {MAX_SLOTS} events, {MAX_SLOTS_PER_KIND} of them {kind}, and this one ranks below them; merge events, narrow their nodes or raise the profile's priority"
+            );
             refused.push(refusal(plan, Some(event), ConditionReason::TooManySlots, message));
         } else if keyed && room.tables >= MAX_KEYED_TABLES {
-            refused.push(refusal(plan, Some(event), ConditionReason::TooManyKeyedLimits, too_many_tables("limit.per")));
+            refused.push(refusal(
+                plan,
+                Some(event),
+                ConditionReason::TooManyKeyedLimits,
+                too_many_tables("limit.per"),
+            ));
         } else {
             room.slots += 1;
             *of_kind += 1;
@@ -124,10 +151,17 @@ fn admit_events<'a>(
 }
 
 fn too_many_tables(field: &str) -> String {
-    format!("a node takes at most {MAX_KEYED_TABLES} limits per pod or container and {field} asks for one more; use per: Node, drop one or raise the profile's priority")
+    format!(
+        "a node takes at most {MAX_KEYED_TABLES} limits per pod or container and {field} asks for one more; use per: Node, drop one or raise the profile's priority"
+    )
 }
 
-pub(super) fn refusal(plan: &Plan, event: Option<&PlannedEvent>, reason: ConditionReason, message: String) -> Refusal {
+pub(super) fn refusal(
+    plan: &Plan,
+    event: Option<&PlannedEvent>,
+    reason: ConditionReason,
+    message: String,
+) -> Refusal {
     Refusal {
         profile: plan.name.clone(),
         uid: plan.uid.clone(),

@@ -92,7 +92,10 @@ fn strings(found: &StringMatch) -> StringMatches {
     let mut prefix: Vec<String> = Vec::new();
     // In sorted order a prefix stands before all that it covers.
     for candidate in sorted(found.prefix.iter().cloned()) {
-        if !prefix.iter().any(|shorter| candidate.starts_with(shorter.as_str())) {
+        if !prefix
+            .iter()
+            .any(|shorter| candidate.starts_with(shorter.as_str()))
+        {
             prefix.push(candidate);
         }
     }
@@ -146,7 +149,11 @@ pub(super) fn contradictions(found: &Match, path: &str, errors: &mut Vec<FieldEr
 
 /// The kernel names an executable by its resolved path.
 fn unresolved(path: &str) -> bool {
-    path.contains("//") || path.contains("/./") || path.contains("/../") || path.ends_with("/.") || path.ends_with("/..")
+    path.contains("//")
+        || path.contains("/./")
+        || path.contains("/../")
+        || path.ends_with("/.")
+        || path.ends_with("/..")
 }
 
 fn never(path: String, text: &str) -> FieldError {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::api::{
-    Batch, CollectorSinkSpec, Compression, Encoding, Manage, NatsSink, Quantity, SecretKeyRef, Storage, Stream, Tls,
-    WhenFull,
+    Batch, CollectorSinkSpec, Compression, Encoding, Manage, NatsSink, Quantity, SecretKeyRef, Storage,
+    Stream, Tls, WhenFull,
 };
 use crate::error::{FieldError, FieldErrors};
 use crate::{CollectorSink, validate};
@@ -121,7 +121,11 @@ const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 40;
 impl Default for BatchPlan {
     fn default() -> Self {
         // 256 KiB of about 100-byte events fill a message at 500 k ev/s within 5 ms.
-        Self { max_events: 4096, max_bytes: 256 << 10, linger_ms: 5 }
+        Self {
+            max_events: 4096,
+            max_bytes: 256 << 10,
+            linger_ms: 5,
+        }
     }
 }
 
@@ -158,7 +162,8 @@ impl SinkPlan {
     /// First tokens of every subject.
     #[must_use]
     pub fn subject_prefix(&self) -> &str {
-        self.nats().map_or(DEFAULT_SUBJECT_PREFIX, |nats| &nats.subject_prefix)
+        self.nats()
+            .map_or(DEFAULT_SUBJECT_PREFIX, |nats| &nats.subject_prefix)
     }
 
     fn to(name: &str, target: SinkTarget) -> Self {
@@ -235,12 +240,24 @@ pub fn sink_plan(sink: &CollectorSink) -> Result<SinkPlan, FieldErrors> {
         Ok(()) => Vec::new(),
         Err(errors) => errors.into_vec(),
     };
-    let CollectorSinkSpec { nats, encoding, compression, batch, spool } = &sink.spec;
+    let CollectorSinkSpec {
+        nats,
+        encoding,
+        compression,
+        batch,
+        spool,
+    } = &sink.spec;
     let name = sink.metadata.name.as_deref().unwrap_or_default();
     let target = nats_target(name, nats, &mut errors);
     let batch = batch_plan(batch.as_ref(), &mut errors);
     let spool = spool.as_ref().map(|spool| SpoolPlan {
-        max_bytes: size(Some(&spool.max_bytes), "spec.spool.maxBytes", SPOOL_BYTES, *SPOOL_BYTES.start(), &mut errors),
+        max_bytes: size(
+            Some(&spool.max_bytes),
+            "spec.spool.maxBytes",
+            SPOOL_BYTES,
+            *SPOOL_BYTES.start(),
+            &mut errors,
+        ),
         when_full: spool.when_full.unwrap_or(WhenFull::ShedOldest),
     });
     FieldErrors::check(errors)?;
@@ -255,7 +272,13 @@ pub fn sink_plan(sink: &CollectorSink) -> Result<SinkPlan, FieldErrors> {
 }
 
 fn nats_target(name: &str, nats: &NatsSink, errors: &mut Vec<FieldError>) -> NatsTarget {
-    let NatsSink { servers, tls, credentials_secret_ref, subject_prefix, stream } = nats;
+    let NatsSink {
+        servers,
+        tls,
+        credentials_secret_ref,
+        subject_prefix,
+        stream,
+    } = nats;
     for (i, server) in servers.iter().enumerate() {
         if let Err(problem) = url::check_port(server) {
             errors.push(FieldError::invalid(format!("spec.nats.servers[{i}]"), problem));
@@ -267,17 +290,25 @@ fn nats_target(name: &str, nats: &NatsSink, errors: &mut Vec<FieldError>) -> Nat
         servers,
         tls: tls.as_ref().map(|tls| tls_plan(name, tls)).unwrap_or_default(),
         credentials: credentials_secret_ref.as_ref().map(|_| file(name, CREDENTIALS)),
-        subject_prefix: subject_prefix.clone().unwrap_or_else(|| DEFAULT_SUBJECT_PREFIX.to_owned()),
+        subject_prefix: subject_prefix
+            .clone()
+            .unwrap_or_else(|| DEFAULT_SUBJECT_PREFIX.to_owned()),
         stream: stream_plan(stream, errors),
     }
 }
 
 fn tls_plan(name: &str, tls: &Tls) -> TlsPlan {
-    let Tls { required, ca_secret_ref, client_certificate_secret_ref } = tls;
+    let Tls {
+        required,
+        ca_secret_ref,
+        client_certificate_secret_ref,
+    } = tls;
     TlsPlan {
         required: required.unwrap_or(true),
         ca: ca_secret_ref.as_ref().map(|_| file(name, CA)),
-        client: client_certificate_secret_ref.as_ref().map(|_| (file(name, CERTIFICATE), file(name, KEY))),
+        client: client_certificate_secret_ref
+            .as_ref()
+            .map(|_| (file(name, CERTIFICATE), file(name, KEY))),
     }
 }
 
@@ -297,9 +328,17 @@ fn stream_plan(stream: &Stream, errors: &mut Vec<FieldError>) -> StreamPlan {
     StreamPlan {
         name: name.clone(),
         manage: manage.unwrap_or(Manage::Ensure),
-        replicas: replicas.and_then(|replicas| u8::try_from(replicas).ok()).unwrap_or(1),
+        replicas: replicas
+            .and_then(|replicas| u8::try_from(replicas).ok())
+            .unwrap_or(1),
         storage: storage.unwrap_or(Storage::File),
-        max_bytes: size(max_bytes.as_ref(), "spec.nats.stream.maxBytes", any, DEFAULT_STREAM_BYTES, errors),
+        max_bytes: size(
+            max_bytes.as_ref(),
+            "spec.nats.stream.maxBytes",
+            any,
+            DEFAULT_STREAM_BYTES,
+            errors,
+        ),
         max_age_seconds: max_age_seconds.and_then(|age| u64::try_from(age).ok()),
         duplicate_window_seconds: duplicate_window_seconds
             .and_then(|window| u32::try_from(window).ok())
@@ -309,9 +348,26 @@ fn stream_plan(stream: &Stream, errors: &mut Vec<FieldError>) -> StreamPlan {
 
 fn batch_plan(batch: Option<&Batch>, errors: &mut Vec<FieldError>) -> BatchPlan {
     let default = BatchPlan::default();
-    let Some(Batch { max_events, max_bytes, linger_milliseconds }) = batch else { return default };
-    let number = |value: &Option<i32>, absent: u32| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(absent);
-    let bytes = size(max_bytes.as_ref(), "spec.batch.maxBytes", BATCH_BYTES, default.max_bytes.into(), errors);
+    let Some(Batch {
+        max_events,
+        max_bytes,
+        linger_milliseconds,
+    }) = batch
+    else {
+        return default;
+    };
+    let number = |value: &Option<i32>, absent: u32| {
+        value
+            .and_then(|value| u32::try_from(value).ok())
+            .unwrap_or(absent)
+    };
+    let bytes = size(
+        max_bytes.as_ref(),
+        "spec.batch.maxBytes",
+        BATCH_BYTES,
+        default.max_bytes.into(),
+        errors,
+    );
     BatchPlan {
         max_events: number(max_events, default.max_events),
         max_bytes: u32::try_from(bytes).unwrap_or(default.max_bytes),
@@ -332,9 +388,18 @@ fn size(
         Ok(bytes) if bounds.contains(&bytes) => return bytes,
         Ok(bytes) => {
             let (min, max) = (bounds.start(), bounds.end());
-            errors.push(FieldError::invalid(path, format!("{} is {bytes} bytes; use a size from {min} to {max} bytes", quantity.0)));
+            errors.push(FieldError::invalid(
+                path,
+                format!(
+                    "{} is {bytes} bytes; use a size from {min} to {max} bytes",
+                    quantity.0
+                ),
+            ));
         }
-        Err(problem) => errors.push(FieldError::invalid(path, format!("{:?} {problem}; correct it", quantity.0))),
+        Err(problem) => errors.push(FieldError::invalid(
+            path,
+            format!("{:?} {problem}; correct it", quantity.0),
+        )),
     }
     absent
 }

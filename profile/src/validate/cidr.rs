@@ -43,8 +43,12 @@ impl Cidr {
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         let same_bits = match (self.addr, other.addr) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
             _ => false,
         };
         same_bits && self.prefix <= other.prefix
@@ -81,7 +85,16 @@ mod tests {
 
     #[test]
     fn parse_refuses_what_the_api_server_refuses() {
-        for text in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0/8", "::ffff:1.2.3.4/96", "x/8", "1.2.3.4/"] {
+        for text in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "::ffff:1.2.3.4/96",
+            "x/8",
+            "1.2.3.4/",
+        ] {
             assert_eq!(Cidr::parse(text), None, "{text}");
         }
     }

@@ -1,13 +1,12 @@
-//! Interprets the part of OpenAPI v3 that our schemas use.
+//! Interprets the part of `OpenAPI` v3 that our schemas use.
 //!
 //! A test holds it to that part: a keyword that it does not know fails there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
 
-use regex_lite::Regex;
 use serde_json::{Map, Value};
 
+use super::pattern;
 use crate::api::{Timestamp, rule};
 use crate::error::FieldError;
 
@@ -24,12 +23,14 @@ pub(super) fn walk(schema: &Value, value: &Value, path: &str, errors: &mut Vec<F
         (Some("integer"), Value::Number(number)) if number.is_i64() || number.is_u64() => {
             integer(schema, number, path, errors);
         }
-        (Some("boolean"), Value::Bool(_)) => {}
+        (Some("boolean"), Value::Bool(_)) | (None, _) => {}
         (Some(wanted), found) => {
             let wanted = type_name(wanted);
-            errors.push(FieldError::invalid(path, format!("expected {wanted}, found {}; correct the value", show(found))));
+            errors.push(FieldError::invalid(
+                path,
+                format!("expected {wanted}, found {}; correct the value", show(found)),
+            ));
         }
-        (None, _) => {}
     }
     if errors.len() == before {
         rules(schema, value, path, errors);
@@ -39,10 +40,15 @@ pub(super) fn walk(schema: &Value, value: &Value, path: &str, errors: &mut Vec<F
 /// Runs the rules that stand at this place of the schema.
 pub(super) fn rules(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for entry in rule::items(schema, "x-kubernetes-validations") {
-        let Some(rule) = entry["rule"].as_str().and_then(rule::find) else { continue };
+        let Some(rule) = entry["rule"].as_str().and_then(rule::find) else {
+            continue;
+        };
         if rule.check.as_ref().is_some_and(|check| !check(value)) {
             let path = format!("{path}{}", rule.field);
-            errors.push(FieldError::invalid(path.trim_start_matches('.'), rule.message.as_str()));
+            errors.push(FieldError::invalid(
+                path.trim_start_matches('.'),
+                rule.message.as_str(),
+            ));
         }
     }
 }
@@ -62,7 +68,10 @@ fn object(schema: &Value, map: &Map<String, Value>, path: &str, errors: &mut Vec
     }
     for name in rule::items(schema, "required").iter().filter_map(Value::as_str) {
         if map.get(name).is_none_or(Value::is_null) {
-            errors.push(FieldError::invalid(format!("{path}.{name}"), "is missing; it is required"));
+            errors.push(FieldError::invalid(
+                format!("{path}.{name}"),
+                "is missing; it is required",
+            ));
         }
     }
     bound(schema, "maxProperties", map.len(), "entries", path, errors);
@@ -72,10 +81,15 @@ fn array(schema: &Value, items: &[Value], path: &str, errors: &mut Vec<FieldErro
     if let Some(min) = schema["minItems"].as_u64()
         && (items.len() as u64) < min
     {
-        errors.push(FieldError::invalid(path, format!("has {} entries, at least {min} are needed; add one", items.len())));
+        errors.push(FieldError::invalid(
+            path,
+            format!("has {} entries, at least {min} are needed; add one", items.len()),
+        ));
     }
     bound(schema, "maxItems", items.len(), "entries", path, errors);
-    let max = schema["maxItems"].as_u64().map_or(items.len(), |max| usize::try_from(max).unwrap_or(usize::MAX));
+    let max = schema["maxItems"]
+        .as_u64()
+        .map_or(items.len(), |max| usize::try_from(max).unwrap_or(usize::MAX));
     for (i, item) in items.iter().take(max).enumerate() {
         walk(&schema["items"], item, &format!("{path}[{i}]"), errors);
     }
@@ -83,7 +97,10 @@ fn array(schema: &Value, items: &[Value], path: &str, errors: &mut Vec<FieldErro
 }
 
 fn duplicates(schema: &Value, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
-    let keys: Vec<&str> = rule::items(schema, "x-kubernetes-list-map-keys").iter().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> = rule::items(schema, "x-kubernetes-list-map-keys")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let is_set = schema["x-kubernetes-list-type"] == "set";
     if keys.is_empty() && !is_set {
         return;
@@ -95,10 +112,19 @@ fn duplicates(schema: &Value, items: &[Value], path: &str, errors: &mut Vec<Fiel
         } else {
             let parts: Vec<&Value> = keys.iter().filter_map(|key| item.get(key)).collect();
             let Some(first) = parts.first() else { continue };
-            (format!("{parts:?}"), show(first), format!("{path}[{i}].{}", keys[0]))
+            (
+                format!("{parts:?}"),
+                show(first),
+                format!("{path}[{i}].{}", keys[0]),
+            )
         };
         if let Some(first) = seen.get(&identity) {
-            errors.push(FieldError::invalid(at, format!("{shown} already stands in {path}[{first}]; each may stand once, rename or remove one")));
+            errors.push(FieldError::invalid(
+                at,
+                format!(
+                    "{shown} already stands in {path}[{first}]; each may stand once, rename or remove one"
+                ),
+            ));
         } else {
             seen.insert(identity, i);
         }
@@ -120,20 +146,28 @@ fn string(schema: &Value, text: &str, path: &str, errors: &mut Vec<FieldError>) 
     if let Some(min) = schema["minLength"].as_u64()
         && (chars as u64) < min
     {
-        errors.push(FieldError::invalid(path, format!("has {chars} characters, at least {min} are needed; lengthen it")));
+        errors.push(FieldError::invalid(
+            path,
+            format!("has {chars} characters, at least {min} are needed; lengthen it"),
+        ));
     }
     bound(schema, "maxLength", chars, "characters", path, errors);
     if schema["format"] == "date-time" && Timestamp::parse(text).is_err() {
-        let message = format!("{} is not a time in RFC 3339; write it like 2026-01-31T18:00:00Z", show_text(text));
+        let message = format!(
+            "{} is not a time in RFC 3339; write it like 2026-01-31T18:00:00Z",
+            show_text(text)
+        );
         errors.push(FieldError::invalid(path, message));
     }
     if errors.len() == before
         && let Some(pattern) = schema["pattern"].as_str()
-        && !matches(pattern, text)
+        && !pattern::matches(pattern, text)
     {
-        let what = schema["description"].as_str().and_then(first_sentence);
-        let what = what.map_or_else(|| format!("it must match {pattern}"), |what| format!("it is: {what} ({pattern})"));
-        errors.push(FieldError::invalid(path, format!("{} is not valid; {what}", show_text(text))));
+        let remedy = pattern::remedy(pattern);
+        errors.push(FieldError::invalid(
+            path,
+            format!("{} is not valid; {remedy}", show_text(text)),
+        ));
     }
 }
 
@@ -147,30 +181,52 @@ fn integer(schema: &Value, number: &serde_json::Number, path: &str, errors: &mut
     let (min, max) = (min.unwrap_or(type_min), max.unwrap_or(type_max));
     let value = number.as_i64();
     if value.is_none_or(|value| value > max) {
-        errors.push(FieldError::invalid(path, format!("{number} is above the maximum {max}; use a number from {min} to {max}")));
+        errors.push(FieldError::invalid(
+            path,
+            format!("{number} is above the maximum {max}; use a number from {min} to {max}"),
+        ));
     } else if value.is_some_and(|value| value < min) {
-        errors.push(FieldError::invalid(path, format!("{number} is below the minimum {min}; use a number from {min} to {max}")));
+        errors.push(FieldError::invalid(
+            path,
+            format!("{number} is below the minimum {min}; use a number from {min} to {max}"),
+        ));
     }
 }
 
 /// schemars writes some bounds as `1.0`.
-#[expect(clippy::cast_possible_truncation, reason = "our bounds are whole numbers far below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "our bounds are whole numbers far below 2^53"
+)]
 fn limit(bound: &Value) -> Option<i64> {
-    bound.as_i64().or_else(|| bound.as_f64().map(|bound| bound as i64))
+    bound
+        .as_i64()
+        .or_else(|| bound.as_f64().map(|bound| bound as i64))
 }
 
 fn bound(schema: &Value, keyword: &str, count: usize, unit: &str, path: &str, errors: &mut Vec<FieldError>) {
     if let Some(max) = schema[keyword].as_u64()
         && count as u64 > max
     {
-        errors.push(FieldError::invalid(path, format!("has {count} {unit}, at most {max} are allowed; shorten it")));
+        errors.push(FieldError::invalid(
+            path,
+            format!("has {count} {unit}, at most {max} are allowed; shorten it"),
+        ));
     }
 }
 
 fn unknown_field(path: &str, name: &str, properties: &Map<String, Value>) -> FieldError {
     let hint = nearest(name, properties.keys().map(String::as_str));
-    let known: Vec<&str> = properties.keys().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
-    FieldError::invalid(path, format!("is not a known field; known are {}{hint}", known.join(", ")))
+    let known: Vec<&str> = properties
+        .keys()
+        .map(String::as_str)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    FieldError::invalid(
+        path,
+        format!("is not a known field; known are {}{hint}", known.join(", ")),
+    )
 }
 
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
@@ -192,27 +248,23 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, y) in b.bytes().enumerate() {
-            let next = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            let next = (diagonal + usize::from(x != y))
+                .min(row[j] + 1)
+                .min(row[j + 1] + 1);
             diagonal = std::mem::replace(&mut row[j + 1], next);
         }
     }
     row.last().copied().unwrap_or(usize::MAX)
 }
 
-/// Patterns come from our own schema: few, and compiled once.
-static PATTERNS: LazyLock<Mutex<BTreeMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
-
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
-    let regex = patterns.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
-    regex.as_ref().is_some_and(|regex| regex.is_match(text))
-}
-
 /// The value without object fields that are null, as the API server stores it.
 pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, without_nulls(value))).collect(),
+            map.into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name, without_nulls(value)))
+                .collect(),
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
         other => other,
@@ -248,9 +300,4 @@ fn show_text(text: &str) -> String {
     } else {
         format!("{text:?}")
     }
-}
-
-fn first_sentence(text: &str) -> Option<&str> {
-    let text = text.split("\n\n").next()?;
-    text.split(". ").next().map(|sentence| sentence.trim_end_matches('.'))
 }

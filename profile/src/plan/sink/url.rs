@@ -30,7 +30,9 @@ pub enum SinkUrlError {
     #[error("the URL holds a user or password; put NATS credentials into --credentials-dir instead")]
     Credentials,
     /// A parameter that no sink has.
-    #[error("unknown parameter {0:?}; known are stream, prefix, manage, storage, encoding, compression, linger")]
+    #[error(
+        "unknown parameter {0:?}; known are stream, prefix, manage, storage, encoding, compression, linger"
+    )]
     UnknownParameter(String),
     /// A parameter with a value that it cannot have.
     #[error("parameter {name}={value:?}: {problem}")]
@@ -55,27 +57,47 @@ pub(super) fn parse(url: &str) -> Result<SinkPlan, SinkUrlError> {
         }
         return Ok(SinkPlan::to(CLI_SINK, SinkTarget::File(path.into())));
     }
-    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| ["nats", "tls"].contains(scheme)) else {
+    let Some((scheme, rest)) = url
+        .split_once("://")
+        .filter(|(scheme, _)| ["nats", "tls"].contains(scheme))
+    else {
         return Err(SinkUrlError::Scheme(url.to_owned()));
     };
     let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
     if hosts.contains('@') {
         return Err(SinkUrlError::Credentials);
     }
-    let servers = hosts.trim_end_matches('/').split(',').map(|host| server(scheme, host)).collect::<Result<_, _>>()?;
+    let servers = hosts
+        .trim_end_matches('/')
+        .split(',')
+        .map(|host| server(scheme, host))
+        .collect::<Result<_, _>>()?;
     let nats = NatsTarget {
         servers,
-        tls: TlsPlan { required: scheme == "tls", ..TlsPlan::default() },
+        tls: TlsPlan {
+            required: scheme == "tls",
+            ..TlsPlan::default()
+        },
         credentials: None,
         subject_prefix: DEFAULT_SUBJECT_PREFIX.to_owned(),
         stream: StreamPlan::named(DEFAULT_STREAM),
     };
-    let mut parameters = Parameters { nats, encoding: Encoding::Json, compression: Compression::None, linger_ms: None };
+    let mut parameters = Parameters {
+        nats,
+        encoding: Encoding::Json,
+        compression: Compression::None,
+        linger_ms: None,
+    };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         parameters.set(name, value)?;
     }
-    let Parameters { nats, encoding, compression, linger_ms } = parameters;
+    let Parameters {
+        nats,
+        encoding,
+        compression,
+        linger_ms,
+    } = parameters;
     let mut sink = SinkPlan::to(CLI_SINK, SinkTarget::Nats(nats));
     sink.encoding = encoding;
     sink.compression = compression;
@@ -99,18 +121,43 @@ impl Parameters {
             "prefix" if value.len() <= 64 && value.split('.').all(is_token) => {
                 value.clone_into(&mut self.nats.subject_prefix);
             }
-            "prefix" => return Err(wrong("prefix", value, "use letters, digits, '-' and '_', tokens separated by dots")),
-            "manage" => stream.manage = choose("manage", value, Manage::ALL, Manage::as_str, "use Ensure or External")?,
-            "storage" => stream.storage = choose("storage", value, Storage::ALL, Storage::as_str, "use File or Memory")?,
+            "prefix" => {
+                return Err(wrong(
+                    "prefix",
+                    value,
+                    "use letters, digits, '-' and '_', tokens separated by dots",
+                ));
+            }
+            "manage" => {
+                let known = "use Ensure or External";
+                stream.manage = choose("manage", value, Manage::ALL, Manage::as_str, known)?;
+            }
+            "storage" => {
+                let known = "use File or Memory";
+                stream.storage = choose("storage", value, Storage::ALL, Storage::as_str, known)?;
+            }
             "encoding" => {
-                self.encoding = choose("encoding", value, Encoding::ALL, Encoding::as_str, "use Json or Protobuf")?;
+                self.encoding = choose(
+                    "encoding",
+                    value,
+                    Encoding::ALL,
+                    Encoding::as_str,
+                    "use Json or Protobuf",
+                )?;
             }
             "compression" => {
-                self.compression = choose("compression", value, Compression::ALL, Compression::as_str, "use None or Zstd")?;
+                self.compression = choose(
+                    "compression",
+                    value,
+                    Compression::ALL,
+                    Compression::as_str,
+                    "use None or Zstd",
+                )?;
             }
             "linger" => {
                 let linger = value.parse().ok().filter(|linger| (1..=1000).contains(linger));
-                self.linger_ms = Some(linger.ok_or_else(|| wrong("linger", value, "use 1 to 1000 milliseconds"))?);
+                self.linger_ms =
+                    Some(linger.ok_or_else(|| wrong("linger", value, "use 1 to 1000 milliseconds"))?);
             }
             other => return Err(SinkUrlError::UnknownParameter(other.to_owned())),
         }
@@ -119,7 +166,11 @@ impl Parameters {
 }
 
 fn wrong(name: &'static str, value: &str, problem: &'static str) -> SinkUrlError {
-    SinkUrlError::Parameter { name, value: value.to_owned(), problem }
+    SinkUrlError::Parameter {
+        name,
+        value: value.to_owned(),
+        problem,
+    }
 }
 
 fn choose<T: Copy>(
@@ -129,22 +180,42 @@ fn choose<T: Copy>(
     text: impl Fn(T) -> &'static str,
     problem: &'static str,
 ) -> Result<T, SinkUrlError> {
-    all.iter().copied().find(|choice| text(*choice).eq_ignore_ascii_case(value)).ok_or_else(|| wrong(name, value, problem))
+    all.iter()
+        .copied()
+        .find(|choice| text(*choice).eq_ignore_ascii_case(value))
+        .ok_or_else(|| wrong(name, value, problem))
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn server(scheme: &str, host: &str) -> Result<String, SinkUrlError> {
-    let error = |problem: String| SinkUrlError::Server { server: host.to_owned(), problem };
+    let error = |problem: String| SinkUrlError::Server {
+        server: host.to_owned(),
+        problem,
+    };
     // A list may repeat the scheme: nats://a:4222,nats://b:4222.
-    let bare = host.strip_prefix("nats://").or_else(|| host.strip_prefix("tls://")).unwrap_or(host);
-    let name = bare.rsplit_once(':').filter(|_| !bare.ends_with(']')).map_or(bare, |(name, _)| name);
-    let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let bare = host
+        .strip_prefix("nats://")
+        .or_else(|| host.strip_prefix("tls://"))
+        .unwrap_or(host);
+    let name = bare
+        .rsplit_once(':')
+        .filter(|_| !bare.ends_with(']'))
+        .map_or(bare, |(name, _)| name);
+    let named = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     if !named && bracketed.is_none_or(|address| address.parse::<std::net::Ipv6Addr>().is_err()) {
-        return Err(error("needs a host name, an IPv4 address or an IPv6 address in brackets; correct it".to_owned()));
+        return Err(error(
+            "needs a host name, an IPv4 address or an IPv6 address in brackets; correct it".to_owned(),
+        ));
     }
     check_port(bare).map_err(error)?;
     if name.len() == bare.len() {
@@ -157,10 +228,14 @@ fn server(scheme: &str, host: &str) -> Result<String, SinkUrlError> {
 /// Checks the port of a server address; the schema's pattern cannot compare numbers.
 pub(super) fn check_port(server: &str) -> Result<(), String> {
     let bare = server.split_once("://").map_or(server, |(_, bare)| bare);
-    let Some((_, port)) = bare.rsplit_once(':').filter(|_| !bare.ends_with(']')) else { return Ok(()) };
+    let Some((_, port)) = bare.rsplit_once(':').filter(|_| !bare.ends_with(']')) else {
+        return Ok(());
+    };
     match port.parse::<u16>() {
         Ok(1..) => Ok(()),
-        _ => Err(format!("port {port:?} is not a number from 1 to 65535; correct it")),
+        _ => Err(format!(
+            "port {port:?} is not a number from 1 to 65535; correct it"
+        )),
     }
 }
 
@@ -190,17 +265,29 @@ mod tests {
         let target = nats(url);
         assert_eq!(target.servers, ["tls://a:4222", "tls://[::1]:4223"]);
         assert!(target.tls.required);
-        assert_eq!((target.stream.name.as_str(), target.subject_prefix.as_str()), ("E2E", "x.y"));
+        assert_eq!(
+            (target.stream.name.as_str(), target.subject_prefix.as_str()),
+            ("E2E", "x.y")
+        );
         assert_eq!(target.stream.manage, Manage::External);
         let sink = SinkPlan::from_url(url).unwrap();
-        assert_eq!((sink.encoding, sink.compression, sink.batch.linger_ms), (Encoding::Protobuf, Compression::Zstd, 1));
+        assert_eq!(
+            (sink.encoding, sink.compression, sink.batch.linger_ms),
+            (Encoding::Protobuf, Compression::Zstd, 1)
+        );
     }
 
     #[test]
     fn stdout_and_file_are_read() {
         assert_eq!(SinkPlan::from_url("stdout").unwrap().target, SinkTarget::Stdout);
-        assert_eq!(SinkPlan::from_url("file:/tmp/a b").unwrap().target, SinkTarget::File("/tmp/a b".into()));
-        assert_eq!(SinkPlan::from_url("file:///tmp/x").unwrap().target, SinkTarget::File("/tmp/x".into()));
+        assert_eq!(
+            SinkPlan::from_url("file:/tmp/a b").unwrap().target,
+            SinkTarget::File("/tmp/a b".into())
+        );
+        assert_eq!(
+            SinkPlan::from_url("file:///tmp/x").unwrap().target,
+            SinkTarget::File("/tmp/x".into())
+        );
     }
 
     #[test]

@@ -1,0 +1,249 @@
+//! Says when profile files must be read again: on SIGHUP, and when one of them may have changed.
+//!
+//! Directories are watched, not files: editors replace a file by renaming another over it, and a mounted `ConfigMap`
+//! swaps a symlink beside it. What changed is not judged here; reading an unchanged file changes nothing.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use thiserror::Error;
+
+/// Quiet after the last change before the files are read, so that a save in several steps is one edit.
+pub const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Longest wait when changes never cease.
+const DEBOUNCE_MAX: Duration = Duration::from_secs(1);
+/// Symbolic links followed per file; the kernel's own limit is 40.
+const LINKS_MAX: usize = 40;
+
+/// Read the files again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reread;
+
+/// Why files cannot be watched. SIGHUP still works without.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// The system gives no watch.
+    #[error("cannot watch {} for changes; send SIGHUP after an edit instead", directory.display())]
+    Watch {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        source: notify::Error,
+    },
+    /// The system gives no watcher.
+    #[error(
+        "cannot watch files for changes (see fs.inotify.max_user_instances); send SIGHUP after an edit instead"
+    )]
+    Watcher(#[source] notify::Error),
+    /// The system gives no thread.
+    #[error("cannot start the thread that watches files")]
+    Thread(#[source] io::Error),
+    /// The system gives no signal handler.
+    #[error("cannot listen for SIGHUP")]
+    Signal(#[source] io::Error),
+}
+
+/// A channel of one: a reading that is due covers every further reason to read.
+#[must_use]
+pub fn channel() -> (Sender<Reread>, Receiver<Reread>) {
+    bounded(1)
+}
+
+/// Asks for a reading; one that is already due suffices.
+pub fn request(rereads: &Sender<Reread>) {
+    match rereads.try_send(Reread) {
+        Ok(()) | Err(TrySendError::Full(Reread) | TrySendError::Disconnected(Reread)) => {}
+    }
+}
+
+/// Asks for a reading at each SIGHUP, until the future is dropped.
+pub async fn hangups(rereads: Sender<Reread>) -> Result<(), WatchError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
+    while signals.recv().await.is_some() {
+        request(&rereads);
+    }
+    Ok(())
+}
+
+/// Watches the files' directories while it lives.
+#[derive(Debug)]
+pub struct FileWatch {
+    stop: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl FileWatch {
+    /// Starts to watch. A file that is not there yet is seen when it comes.
+    pub fn start(files: &[PathBuf], rereads: Sender<Reread>) -> Result<Self, WatchError> {
+        // Changes beyond these are covered by the reading that is due anyway.
+        let (told, changes) = bounded(16);
+        let mut watcher = notify::recommended_watcher(move |event| {
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = told.try_send(event) {}
+        })
+        .map_err(WatchError::Watcher)?;
+        let files = files.to_vec();
+        let mut interest = Interest::default();
+        interest.renew(&files, &mut watcher)?;
+        let (stop, stopped) = bounded(0);
+        let run = move || run(&files, &mut watcher, interest, &changes, &stopped, &rereads);
+        let thread = thread::Builder::new()
+            .name("weir-config".into())
+            .spawn(run)
+            .map_err(WatchError::Thread)?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches profile files panicked");
+        }
+    }
+}
+
+type Change = notify::Result<Event>;
+
+fn run(
+    files: &[PathBuf],
+    watcher: &mut RecommendedWatcher,
+    mut interest: Interest,
+    changes: &Receiver<Change>,
+    stopped: &Receiver<()>,
+    rereads: &Sender<Reread>,
+) {
+    loop {
+        let change = crossbeam_channel::select! {
+            recv(stopped) -> _ => return,
+            recv(changes) -> change => change,
+        };
+        match change {
+            Ok(Ok(event)) if !interest.concerns(&event) => continue,
+            Ok(Ok(_)) => {}
+            // Lost changes are changes.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "watching the profile files failed once; reading them again");
+            }
+            Err(_) => return,
+        }
+        settle(changes);
+        // A link may lead elsewhere now.
+        if let Err(error) = interest.renew(files, watcher) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a profile file is no longer watched"
+            );
+        }
+        request(rereads);
+    }
+}
+
+/// Waits until changes cease.
+fn settle(changes: &Receiver<Change>) {
+    let end = Instant::now() + DEBOUNCE_MAX;
+    while Instant::now() < end {
+        match changes.recv_timeout(DEBOUNCE) {
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Which names in which directories lead to the files.
+#[derive(Debug, Default)]
+struct Interest {
+    names: BTreeSet<OsString>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Interest {
+    fn renew(&mut self, files: &[PathBuf], watcher: &mut RecommendedWatcher) -> Result<(), WatchError> {
+        let mut directories = BTreeSet::new();
+        self.names.clear();
+        for file in files {
+            for hop in hops(file) {
+                let directory = hop.parent().filter(|parent| !parent.as_os_str().is_empty());
+                directories.insert(directory.unwrap_or(Path::new(".")).to_path_buf());
+                self.names.extend(hop.file_name().map(OsStr::to_os_string));
+            }
+        }
+        let mut result = Ok(());
+        for gone in self.directories.difference(&directories) {
+            // It may be gone from the disk, too, and its watch with it.
+            if let Err(error) = watcher.unwatch(gone) {
+                tracing::debug!(directory = %gone.display(), %error, "was no longer watched");
+            }
+        }
+        self.directories.retain(|known| directories.contains(known));
+        for directory in directories {
+            // Watching again is harmless, and needed when a directory was replaced.
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.directories.insert(directory)),
+                Err(source) => result = Err(WatchError::Watch { directory, source }),
+            }
+        }
+        result
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        let changes = !matches!(event.kind, EventKind::Access(_)) || event.need_rescan();
+        let named = |path: &PathBuf| path.file_name().is_none_or(|name| self.names.contains(name));
+        changes
+            && (event.paths.is_empty()
+                || event
+                    .paths
+                    .iter()
+                    .any(|path| named(path) || self.is_watched(path)))
+    }
+
+    /// The directory itself was moved or removed.
+    fn is_watched(&self, path: &Path) -> bool {
+        self.directories.contains(path)
+    }
+}
+
+/// The path itself, and every path that its symbolic links lead through: of a mounted `ConfigMap` also the link
+/// `..data` beside it.
+fn hops(file: &Path) -> Vec<PathBuf> {
+    let mut hops: Vec<PathBuf> = Vec::new();
+    let mut pending = vec![file.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        if hops.len() >= LINKS_MAX || hops.contains(&path) {
+            continue;
+        }
+        // Any component may be a link.
+        for ancestor in path.ancestors() {
+            if let Ok(target) = ancestor.read_link() {
+                let rest = path.strip_prefix(ancestor).unwrap_or(Path::new(""));
+                let target = ancestor.parent().unwrap_or(Path::new("/")).join(target);
+                pending.push(if rest.as_os_str().is_empty() {
+                    target
+                } else {
+                    target.join(rest)
+                });
+                if ancestor != path && !hops.iter().any(|hop| hop == ancestor) {
+                    hops.push(ancestor.to_path_buf());
+                }
+            }
+        }
+        hops.push(path);
+    }
+    hops
+}
+
+#[cfg(test)]
+mod tests;

@@ -226,6 +226,15 @@ pub enum LossReason {
 }
 
 impl LossReason {
+    /// Every one.
+    pub const ALL: [Self; 5] = [
+        Self::QueueFull,
+        Self::SpoolFull,
+        Self::Rejected,
+        Self::Shutdown,
+        Self::SinkChanged,
+    ];
+
     /// The name on the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -283,6 +292,17 @@ pub enum ProfileState {
 }
 
 impl ProfileState {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Active,
+        Self::Degraded,
+        Self::DryRun,
+        Self::Suspended,
+        Self::Expired,
+        Self::Rejected,
+        Self::Removed,
+    ];
+
     /// The name on the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -330,6 +350,9 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Started, Self::Healthy, Self::Degraded, Self::Stopping];
+
     /// The name on the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {

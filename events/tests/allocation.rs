@@ -1,5 +1,10 @@
 //! Pushing an event allocates nothing once the buffers have grown.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use weir_events::{
     Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, NetConnectView,
     PayloadView, ProcessExecView, ProcessExitView, ProcessView, Workload, WorkloadRef,

@@ -5,12 +5,6 @@ use super::Buffer;
 /// U+FFFD, which stands for each maximal invalid sequence, as in `String::from_utf8_lossy`.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
-/// Whether `text` can be written as it is.
-#[inline]
-pub(crate) fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
-}
-
 /// Writes `text` as UTF-8.
 pub(crate) fn put_lossy(buffer: &mut Buffer, text: &[u8]) {
     for chunk in text.utf8_chunks() {

@@ -1,40 +1,37 @@
 //! What an open's flags mean.
 
-/// Flags that every architecture numbers alike (`include/uapi/asm-generic/fcntl.h`).
-const COMMON: [(u32, &[u8]); 11] = [
-    (0o100, b"O_CREAT"),
-    (0o200, b"O_EXCL"),
-    (0o400, b"O_NOCTTY"),
-    (0o1000, b"O_TRUNC"),
-    (0o2000, b"O_APPEND"),
-    (0o4000, b"O_NONBLOCK"),
-    (0o10000, b"O_DSYNC"),
-    (0o20000, b"O_ASYNC"),
-    (0o1_000_000, b"O_NOATIME"),
-    (0o2_000_000, b"O_CLOEXEC"),
-    (O_PATH, b"O_PATH"),
-];
+/// The names of the bits, by place (`include/uapi/asm-generic/fcntl.h`); empty where there is none. `O_SYNC` and
+/// `O_TMPFILE` are their own bit and that of another flag, and stand for both.
+const NAMES: [&[u8]; 32] = {
+    let mut names: [&[u8]; 32] = [b""; 32];
+    names[6] = b"O_CREAT";
+    names[7] = b"O_EXCL";
+    names[8] = b"O_NOCTTY";
+    names[9] = b"O_TRUNC";
+    names[10] = b"O_APPEND";
+    names[11] = b"O_NONBLOCK";
+    names[12] = b"O_DSYNC";
+    names[13] = b"O_ASYNC";
+    names[18] = b"O_NOATIME";
+    names[19] = b"O_CLOEXEC";
+    names[20] = b"O_SYNC";
+    names[21] = b"O_PATH";
+    names[22] = b"O_TMPFILE";
+    let [directory, nofollow, direct, largefile] = PARTICULAR;
+    names[directory] = b"O_DIRECTORY";
+    names[nofollow] = b"O_NOFOLLOW";
+    names[direct] = b"O_DIRECT";
+    names[largefile] = b"O_LARGEFILE";
+    names
+};
 
-/// Flags that architectures number differently: x86-64 and riscv64 as asm-generic.
+/// The places of `O_DIRECTORY`, `O_NOFOLLOW`, `O_DIRECT` and `O_LARGEFILE`, the only ones that differ by architecture.
 #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
-const PARTICULAR: [(u32, &[u8]); 4] = [
-    (0o40000, b"O_DIRECT"),
-    (0o100_000, b"O_LARGEFILE"),
-    (O_DIRECTORY, b"O_DIRECTORY"),
-    (0o400_000, b"O_NOFOLLOW"),
-];
+const PARTICULAR: [usize; 4] = [16, 17, 14, 15];
 #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
-const PARTICULAR: [(u32, &[u8]); 4] = [
-    (O_DIRECTORY, b"O_DIRECTORY"),
-    (0o100_000, b"O_NOFOLLOW"),
-    (0o200_000, b"O_DIRECT"),
-    (0o400_000, b"O_LARGEFILE"),
-];
+const PARTICULAR: [usize; 4] = [14, 15, 16, 17];
 
-#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
-const O_DIRECTORY: u32 = 0o200_000;
-#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
-const O_DIRECTORY: u32 = 0o40000;
+const O_DIRECTORY: u32 = 1 << PARTICULAR[0];
 
 const ACCESS_MASK: u32 = 0o3;
 const O_DSYNC: u32 = 0o10000;
@@ -44,18 +41,24 @@ const O_PATH: u32 = 0o10_000_000;
 
 /// The names of the flags that are set, the access mode aside. Bits without a name are in the number only.
 pub(crate) fn flag_names(flags: u32) -> impl Iterator<Item = &'static [u8]> {
-    // Two flags are a bit of their own and another flag; they stand for both.
-    let sync = flags & SYNC_BIT != 0;
-    let tmpfile = flags & TMPFILE_BIT != 0;
-    let implied = if sync { O_DSYNC } else { 0 } | if tmpfile { O_DIRECTORY } else { 0 };
-    let single = flags & !implied;
-    let composed = [(sync, b"O_SYNC".as_slice()), (tmpfile, b"O_TMPFILE")];
-    COMMON
-        .into_iter()
-        .chain(PARTICULAR)
-        .filter(move |(bit, _)| single & bit != 0)
-        .map(|(_, name)| name)
-        .chain(composed.into_iter().filter(|(set, _)| *set).map(|(_, name)| name))
+    let implied = if flags & SYNC_BIT == 0 { 0 } else { O_DSYNC }
+        | if flags & TMPFILE_BIT == 0 { 0 } else { O_DIRECTORY };
+    let mut rest = flags & !implied;
+    std::iter::from_fn(move || {
+        while rest != 0 {
+            let place = rest.trailing_zeros();
+            rest &= rest - 1;
+            let name = usize::try_from(place)
+                .ok()
+                .and_then(|place| NAMES.get(place))
+                .copied()
+                .unwrap_or_default();
+            if !name.is_empty() {
+                return Some(name);
+            }
+        }
+        None
+    })
 }
 
 /// Number and name in the schema's `FileAccess`.

@@ -158,7 +158,7 @@ fn a_workload_is_in_a_protobuf_batch_once() {
         Encoding::Protobuf,
         &sample::header(Kind::ProcessExit),
         1,
-        &[view; 100],
+        &vec![view; 100],
     )
     .payload
     .len();

@@ -32,9 +32,16 @@ fn payload(kind: Kind, encoding: Encoding) -> Vec<u8> {
         .to_vec()
 }
 
+/// At once, since another test may be reading it.
+fn replace(path: &Path, content: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(&new, path).unwrap();
+}
+
 fn compare(path: &Path, written: &[u8]) {
     if std::env::var_os("WEIR_UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, written).unwrap();
+        replace(path, written);
     }
     let on_file = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(
@@ -51,7 +58,10 @@ fn compare_events(path: &Path, batch: &[u8]) {
     let batch: Vec<Value> = serde_json::from_slice(batch).unwrap();
     let events: Vec<Value> = batch.into_iter().map(|mut event| event["data"].take()).collect();
     if std::env::var_os("WEIR_UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, serde_json::to_string_pretty(&events).unwrap() + "\n").unwrap();
+        replace(
+            path,
+            (serde_json::to_string_pretty(&events).unwrap() + "\n").as_bytes(),
+        );
     }
     let on_file: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(on_file, events, "{}", path.display());

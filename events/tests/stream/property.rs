@@ -36,7 +36,7 @@ enum Payload {
 impl Owned {
     fn view<'a>(&'a self, workloads: &'a [WorkloadRef]) -> EventView<'a> {
         let [time, start, generation, small] = self.numbers;
-        let (pid, tid, ppid, uid, gid) = self.process;
+        let (pid, tid, parent, uid, gid) = self.process;
         let [comm, exe, args, path] = &self.texts;
         let errno = u32::try_from(small % 600).unwrap();
         let payload = match &self.payload {
@@ -76,7 +76,7 @@ impl Owned {
             process: ProcessView {
                 pid,
                 tid,
-                ppid,
+                ppid: parent,
                 uid,
                 gid,
                 comm,

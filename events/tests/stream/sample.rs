@@ -105,7 +105,7 @@ pub(crate) fn views(kind: Kind, workload: &WorkloadRef) -> Vec<EventView<'_>> {
         Kind::ProcessExit => (
             "exits",
             PayloadView::ProcessExit(ProcessExitView {
-                status: 11 | 0x80,
+                status: 0x0b | 0x80,
                 duration_nanos: Some(12_345_678_901),
             }),
             PayloadView::ProcessExit(ProcessExitView::default()),

@@ -175,30 +175,34 @@ pub fn document(value: Value) -> Result<Document, FieldErrors> {
 /// Reads a profile as an API server sends it. A field that this version does not know refuses the whole object with
 /// [`ConditionReason::AgentTooOld`], since dropping it could widen what is collected.
 pub fn profile_from_api(object: Value) -> Result<CollectorProfile, FieldErrors> {
-    let known = validate::without_nulls(object);
-    let errors = match document(known) {
-        Ok(Document::Profile(profile)) => return Ok(*profile),
-        Ok(Document::Sink(_)) => {
-            return Err(FieldError::invalid("kind", "is CollectorSink, not CollectorProfile").into());
+    match document(object).map_err(too_old)? {
+        Document::Profile(profile) => Ok(*profile),
+        Document::Sink(_) => {
+            Err(FieldError::invalid("kind", "is CollectorSink, not CollectorProfile").into())
         }
-        Err(errors) => errors.into_vec(),
+    }
+}
+
+/// Reads a sink as an API server sends it, as [`profile_from_api`] does.
+pub fn sink_from_api(object: Value) -> Result<CollectorSink, FieldErrors> {
+    match document(object).map_err(too_old)? {
+        Document::Sink(sink) => Ok(*sink),
+        Document::Profile(_) => {
+            Err(FieldError::invalid("kind", "is CollectorProfile, not CollectorSink").into())
+        }
+    }
+}
+
+/// The API server judged the object by its own CRD: what only we refuse is what only it knows.
+fn too_old(errors: FieldErrors) -> FieldErrors {
+    let reason = |error: FieldError| match error.reason {
+        ConditionReason::InvalidSpec => FieldError {
+            reason: ConditionReason::AgentTooOld,
+            ..error
+        },
+        _ => error,
     };
-    // The API server checked the object by its own CRD: what only we refuse is what only it knows.
-    FieldErrors::check(
-        errors
-            .into_iter()
-            .map(|error| FieldError {
-                reason: ConditionReason::AgentTooOld,
-                ..error
-            })
-            .collect(),
-    )?;
-    Err(FieldError::new(
-        "",
-        "is not readable by this version; update the agent",
-        ConditionReason::AgentTooOld,
-    )
-    .into())
+    FieldErrors::of(errors.into_vec().into_iter().map(reason).collect())
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldErrors> {

@@ -219,10 +219,10 @@ impl Provider {
             (Self::Kind(kind), Action::Up(_)) => kind.up(),
             (Self::Kind(kind), Action::Down) => kind.down(),
             (Self::Kind(kind), Action::Status) => kind.status(),
-            (Self::Kind(kind), Action::Load { archives }) => {
-                archives.iter().try_for_each(|path| kind.load(path))
+            (Self::Kind(_), Action::Load { archives }) => {
+                archives.iter().try_for_each(|path| Kind::load(path))
             }
-            (Self::Kind(kind), Action::Run { command }) => finish(kind.run(command)?),
+            (Self::Kind(kind), Action::Run { command }) => kind.run(command).map(finish),
             (Self::Kind(_), _) => {
                 bail!("kind's components cannot be stopped one by one: use `--provider local`")
             }
@@ -235,7 +235,7 @@ impl Provider {
             (Self::Local(local), Action::Load { archives }) => {
                 archives.iter().try_for_each(|path| local.load(path))
             }
-            (Self::Local(local), Action::Run { command }) => finish(local.run(command)?),
+            (Self::Local(local), Action::Run { command }) => local.run(command).map(finish),
             (Self::Local(local), Action::StopComponent { name }) => local.stop(parse_component(name)?),
             (Self::Local(local), Action::StartComponent { name }) => {
                 local.start(parse_component(name)?, &State::load(&local.layout)?)
@@ -281,11 +281,10 @@ fn give_to_user(local: &Local) -> Result<()> {
 }
 
 /// The command's own exit code is ours.
-fn finish(status: ExitStatus) -> Result<()> {
+fn finish(status: ExitStatus) {
     if !status.success() {
         std::process::exit(status.code().unwrap_or(1));
     }
-    Ok(())
 }
 
 fn parse_component(name: &str) -> Result<Component> {

@@ -27,7 +27,7 @@ impl Kind {
     }
 
     pub(crate) fn up(&self) -> Result<()> {
-        if self.exists()? {
+        if Self::exists()? {
             println!("the cluster is up already");
         } else {
             let mut kind = kind(&["create", "cluster", "--wait=120s"]);
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    pub(crate) fn load(&self, archive: &Path) -> Result<()> {
+    pub(crate) fn load(archive: &Path) -> Result<()> {
         run(kind(&["load", "image-archive"]).arg(archive))
     }
 
@@ -72,7 +72,7 @@ impl Kind {
             .with_context(|| format!("starting {}", program.display()))
     }
 
-    fn exists(&self) -> Result<bool> {
+    fn exists() -> Result<bool> {
         Ok(capture(Command::new("kind").args(["get", "clusters"]))?
             .lines()
             .any(|name| name == NAME))

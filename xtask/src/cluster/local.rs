@@ -19,7 +19,7 @@ use super::{Options, cgroup, config, kubeconfig, network, node, pki, teardown};
 use crate::shell::capture;
 
 /// The API server answers after 3 to 5 s on two busy cores.
-const API_LIMIT: Duration = Duration::from_secs(60);
+const API_LIMIT: Duration = Duration::from_mins(1);
 const NODE_LIMIT: Duration = Duration::from_secs(90);
 
 /// A cluster on this machine.

@@ -69,8 +69,8 @@ fn make_mount_point(layout: &Layout, target: &Path) -> Result<()> {
     let mut noted = noted(layout);
     // Deepest first, the order in which they can be removed.
     noted.splice(0..0, missing.into_iter().map(Path::to_path_buf));
-    let text: String = noted.iter().map(|path| format!("{}\n", path.display())).collect();
-    super::command::write(&note(layout), text)
+    let lines: Vec<String> = noted.iter().map(|path| path.display().to_string()).collect();
+    super::command::write(&note(layout), lines.join("\n"))
 }
 
 /// Removes the mount points that were created for the nodes, where nothing else uses them by now.

@@ -46,11 +46,7 @@ fn parse_stat(stat: &str) -> Option<u64> {
     fields.get(19)?.parse().ok()
 }
 
-/// Starts `command` so that it outlives this program, and records who it is.
-#[expect(
-    clippy::zombie_processes,
-    reason = "the component outlives this program; init reaps it"
-)]
+/// Starts `command` so that it outlives this program, and records who it is. Init reaps it.
 pub(crate) fn start(layout: &Layout, name: &str, command: &mut Command, stdin: Stdio) -> Result<u32> {
     let path = layout.log(name);
     command::write(&layout.pid(name), "")?;

@@ -1,0 +1,178 @@
+//! What a person needs to understand a failed test, in one folder: objects, logs, ledgers.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use crate::cluster::{Cluster, ClusterError, checkout};
+use crate::harness::Harness;
+
+/// Port of the agent's and the operator's admin server.
+const ADMIN_PORT: u16 = 9464;
+/// A ledger, metrics, and what readiness says.
+const ADMIN_PATHS: [&str; 3] = ["ledger", "metrics", "readyz"];
+const NAMESPACES: [&str; 2] = ["weir-system", "weir-agents"];
+const OBJECTS: [(&str, &str); 5] = [
+    (
+        "weir",
+        "collectorprofiles.weir.dev,collectorsinks.weir.dev,collectornodes.weir.dev",
+    ),
+    ("nodes", "nodes"),
+    ("pods", "pods"),
+    ("workloads", "daemonsets,deployments,leases"),
+    ("events", "events"),
+];
+
+/// Collects everything into `target/e2e/NAME` and returns the folder.
+///
+/// It collects what it can: what could not be had is written down in `missing.txt`, so that a broken cluster, of
+/// all things, does not prevent a look at it.
+pub async fn collect(cluster: &Cluster, name: &str) -> std::io::Result<PathBuf> {
+    let folder = checkout().join("target/e2e").join(sanitise(name));
+    std::fs::create_dir_all(&folder)?;
+    let mut missing = String::new();
+    for (file, kinds) in OBJECTS {
+        let arguments = [
+            "get",
+            kinds,
+            "--all-namespaces",
+            "--output=yaml",
+            "--show-managed-fields",
+        ];
+        save(
+            &folder.join(format!("{file}.yaml")),
+            cluster.kubectl(arguments).await,
+            &mut missing,
+        )?;
+    }
+    for namespace in NAMESPACES {
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+        match pods.list(&ListParams::default()).await {
+            Ok(list) => {
+                for pod in list {
+                    collect_pod(cluster, &folder, namespace, &pod.name_any(), &mut missing).await?;
+                }
+            }
+            Err(error) => note(&mut missing, &format!("pods of {namespace}"), &error),
+        }
+    }
+    if let Some(harness) = Harness::of(cluster) {
+        copy_folder(&harness.logs(), &folder.join("components"))?;
+        std::fs::copy(harness.audit_log(), folder.join("audit.log"))?;
+    }
+    if !missing.is_empty() {
+        std::fs::write(folder.join("missing.txt"), missing)?;
+    }
+    Ok(folder)
+}
+
+/// Runs a test's body; when it fails, collects a bundle and adds its place to the error.
+pub async fn on_failure<T, E, F>(cluster: &Cluster, name: &str, body: F) -> Result<T, String>
+where
+    E: std::error::Error,
+    F: Future<Output = Result<T, E>>,
+{
+    match body.await {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            let error = crate::wait::chain(&error);
+            Err(match collect(cluster, name).await {
+                Ok(folder) => format!("{error}\nlook into {}", folder.display()),
+                Err(bundle) => format!("{error}\nand no bundle could be collected: {bundle}"),
+            })
+        }
+    }
+}
+
+async fn collect_pod(
+    cluster: &Cluster,
+    folder: &Path,
+    namespace: &str,
+    pod: &str,
+    missing: &mut String,
+) -> std::io::Result<()> {
+    let logs = [
+        "logs",
+        "--namespace",
+        namespace,
+        pod,
+        "--all-containers",
+        "--timestamps",
+    ];
+    save(
+        &folder.join(format!("{pod}.log")),
+        cluster.kubectl(logs).await,
+        missing,
+    )?;
+    let previous = [
+        "logs",
+        "--namespace",
+        namespace,
+        pod,
+        "--all-containers",
+        "--timestamps",
+        "--previous",
+    ];
+    // Most pods never restarted, so that there are none is no news.
+    if let Ok(text) = cluster.kubectl(previous).await {
+        std::fs::write(folder.join(format!("{pod}.previous.log")), text)?;
+    }
+    for path in ADMIN_PATHS {
+        let answer = cluster.get_from_pod(namespace, pod, ADMIN_PORT, path).await;
+        save(&folder.join(format!("{pod}.{path}")), answer, missing)?;
+    }
+    Ok(())
+}
+
+fn save(path: &Path, content: Result<String, ClusterError>, missing: &mut String) -> std::io::Result<()> {
+    match content {
+        Ok(text) => std::fs::write(path, text),
+        Err(error) => {
+            note(missing, &path.display().to_string(), &error);
+            Ok(())
+        }
+    }
+}
+
+fn note(missing: &mut String, what: &str, error: &dyn std::error::Error) {
+    // Writing to a String cannot fail.
+    writeln!(missing, "{what}: {}", crate::wait::chain(error)).unwrap_or_default();
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// A test's name as a folder's: paths and odd characters do not escape.
+fn sanitise(name: &str) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
+    name.chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sanitise_path_does_not_escape() {
+        assert_eq!(
+            sanitise("../../etc::deleted_profile goes"),
+            "------etc--deleted_profile-goes"
+        );
+    }
+}

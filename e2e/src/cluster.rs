@@ -1,0 +1,283 @@
+//! The cluster under test, as any user sees it: a kubeconfig, an API client, kubectl.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// What goes wrong between a test and its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No cluster is there.
+    #[error("no cluster: KUBECONFIG is unset and {} does not exist; `cargo xtask cluster up --nodes 2` makes one", .0.display())]
+    Missing(PathBuf),
+    /// The kubeconfig is not usable.
+    #[error("reading the kubeconfig {}", .path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// The API server refused or did not answer.
+    #[error("asking the API server for {what}")]
+    Api {
+        /// What was asked for.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The request could not be written down.
+    #[error("building a request for {path}")]
+    Request {
+        /// Path of the request.
+        path: String,
+        /// Why not.
+        #[source]
+        source: http::Error,
+    },
+    /// A program did not start.
+    #[error("starting {program}: is it installed?")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program failed.
+    #[error("{command} failed ({status}): {stderr}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Exit status.
+        status: std::process::ExitStatus,
+        /// What it said.
+        stderr: String,
+    },
+}
+
+/// A cluster that tests may change. Every test uses names of its own, since tests run side by side.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Client with the administrator's rights.
+    pub client: kube::Client,
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+}
+
+impl Cluster {
+    /// Connects to the cluster that `KUBECONFIG` names, or to the one that `cargo xtask cluster up` made.
+    pub async fn connect() -> Result<Self, ClusterError> {
+        let kubeconfig = kubeconfig_path();
+        if !kubeconfig.exists() {
+            return Err(ClusterError::Missing(kubeconfig));
+        }
+        let fail = |source| ClusterError::Kubeconfig {
+            path: kubeconfig.clone(),
+            source: Box::new(source),
+        };
+        let file = Kubeconfig::read_from(&kubeconfig).map_err(fail)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(fail)?;
+        let client = kube::Client::try_from(config).map_err(|source| ClusterError::Api {
+            what: "a client".to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok(Self {
+            client,
+            kubectl: kubectl_path(&kubeconfig),
+            kubeconfig,
+        })
+    }
+
+    /// As [`Self::connect`]; without a cluster it is `None` and says so, but in CI it is an error.
+    pub async fn connect_or_skip() -> Result<Option<Self>, ClusterError> {
+        match Self::connect().await {
+            Err(error @ ClusterError::Missing(_)) if std::env::var_os("CI").is_none() => {
+                eprintln!("SKIPPED: {error}");
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// The file that this cluster is reached by.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Runs kubectl and returns what it printed.
+    pub async fn kubectl<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<String, ClusterError> {
+        self.kubectl_with_input(arguments, "").await
+    }
+
+    /// Applies manifests as a user would, with a field manager of its own.
+    pub async fn apply(&self, yaml: &str) -> Result<String, ClusterError> {
+        let arguments = [
+            "apply",
+            "--server-side",
+            "--field-manager=weir-e2e",
+            "--filename=-",
+        ];
+        self.kubectl_with_input(arguments, yaml).await
+    }
+
+    /// Runs a program in a pod's first container and returns what it printed.
+    pub async fn exec(&self, namespace: &str, pod: &str, program: &[&str]) -> Result<String, ClusterError> {
+        let mut arguments = vec!["exec", "--namespace", namespace, pod, "--"];
+        arguments.extend(program);
+        self.kubectl(arguments).await
+    }
+
+    /// `GET http://POD:PORT/PATH` by way of the API server, so that a test needs no route into the cluster.
+    pub async fn get_from_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<String, ClusterError> {
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{}",
+            path.trim_start_matches('/')
+        );
+        self.get_raw(&path).await
+    }
+
+    /// `GET` of any path of the API server.
+    pub async fn get_raw(&self, path: &str) -> Result<String, ClusterError> {
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|source| ClusterError::Request {
+                path: path.to_owned(),
+                source,
+            })?;
+        self.client
+            .request_text(request)
+            .await
+            .map_err(|source| ClusterError::Api {
+                what: path.to_owned(),
+                source: Box::new(source),
+            })
+    }
+
+    async fn kubectl_with_input<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+        input: &str,
+    ) -> Result<String, ClusterError> {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        output(&mut command, input).await
+    }
+}
+
+/// Runs a program to its end with `input` as standard input; a failure carries what it said.
+pub async fn output(command: &mut Command, input: &str) -> Result<String, ClusterError> {
+    let line = describe(command.as_std());
+    let start = |source| ClusterError::Start {
+        program: line.clone(),
+        source,
+    };
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(start)?;
+    let stdin = child.stdin.take();
+    let feed = async move {
+        if let Some(mut stdin) = stdin {
+            // A program that does not read its input says why on its own.
+            if let Err(error) = stdin.write_all(input.as_bytes()).await {
+                eprintln!("standard input was not taken whole: {error}");
+            }
+        }
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+    let output = output.map_err(start)?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(ClusterError::Failed {
+            command: line,
+            status: output.status,
+            stderr,
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The checkout that this test belongs to.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+fn kubeconfig_path() -> PathBuf {
+    // Of several files, as kubectl allows, the first counts: a test must not guess which one is meant.
+    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+    named
+        .and_then(|value| std::env::split_paths(&value).next())
+        .unwrap_or_else(|| checkout().join("target/cluster/kubeconfig"))
+}
+
+/// The local cluster brings a kubectl of its own version.
+fn kubectl_path(kubeconfig: &Path) -> PathBuf {
+    let own = checkout().join("target/cluster/bin/kubectl");
+    let local = kubeconfig.starts_with(checkout().join("target/cluster"));
+    if local && own.exists() {
+        own
+    } else {
+        PathBuf::from("kubectl")
+    }
+}
+
+fn describe(command: &std::process::Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a program reads its input and prints.
+    /// Guarantees: all of it arrives, also when it is larger than a pipe holds.
+    #[tokio::test]
+    async fn output_large_input_comes_back_whole() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(output(&mut Command::new("cat"), &input).await.unwrap(), input);
+    }
+
+    /// Scenario: a program fails.
+    /// Guarantees: the error has the command line, the status and what the program said.
+    #[tokio::test]
+    async fn output_failure_says_what_the_program_said() {
+        let mut command = Command::new("sh");
+        let error = output(command.args(["-c", "echo remedy >&2; exit 3"]), "")
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("sh -c") && text.contains("exit status: 3") && text.contains("remedy"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn checkout_holds_this_crate() {
+        assert!(checkout().join("e2e/Cargo.toml").exists());
+    }
+}

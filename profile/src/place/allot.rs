@@ -152,7 +152,12 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
         quarantined: before.quarantined.clone(),
         ..Assignment::default()
     };
+    // What an assignment cannot hold (out of bounds, or twice) is handed out anew rather than believed.
+    let mut seen = Seen::default();
     for (uid, index) in &before.profiles {
+        if usize::from(*index) >= MAX_PROFILES || !seen.profiles.insert(*index) {
+            continue;
+        }
         if profiles.contains(uid.as_str()) {
             next.profiles.insert(uid.clone(), *index);
         } else {
@@ -160,6 +165,9 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
         }
     }
     for (key, place) in &before.slots {
+        if !seen.place(key.kind, *place) {
+            continue;
+        }
         if slots.contains(key) {
             next.slots.insert(key.clone(), *place);
         } else {
@@ -167,6 +175,9 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
         }
     }
     for (key, table) in &before.tables {
+        if usize::from(*table) >= MAX_KEYED_TABLES || !seen.tables.insert(*table) {
+            continue;
+        }
         if tables.contains(key) {
             next.tables.insert(key.clone(), *table);
         } else {
@@ -174,6 +185,26 @@ fn keep(admitted: &[Admitted<'_>], before: &Assignment) -> Assignment {
         }
     }
     next
+}
+
+#[derive(Default)]
+struct Seen {
+    profiles: BTreeSet<u8>,
+    slots: BTreeSet<u16>,
+    bits: BTreeSet<(EventKind, u8)>,
+    tables: BTreeSet<u8>,
+}
+
+impl Seen {
+    /// Whether a place is within bounds and was not seen before.
+    fn place(&mut self, kind: EventKind, place: Place) -> bool {
+        usize::from(place.slot) < MAX_SLOTS
+            && usize::from(place.bit) < MAX_SLOTS_PER_KIND
+            && !self.slots.contains(&place.slot)
+            && !self.bits.contains(&(kind, place.bit))
+            && self.slots.insert(place.slot)
+            && self.bits.insert((kind, place.bit))
+    }
 }
 
 /// An index, and the table of the per-workload limit where there is one.

@@ -370,6 +370,40 @@ fn suspended_expired_and_foreign_profiles_hold_nothing() {
 }
 
 #[test]
+fn assignment_that_cannot_be_is_not_believed() {
+    let key = |event: &str| SlotKey {
+        uid: "uid-a".into(),
+        event: event.into(),
+        kind: EventKind::FileOpen,
+    };
+    let before = Assignment {
+        slots: BTreeMap::from([
+            (key("x"), Place { slot: 256, bit: 0 }),
+            (key("y"), Place { slot: 7, bit: 7 }),
+            (key("z"), Place { slot: 7, bit: 8 }),
+        ]),
+        profiles: BTreeMap::from([("uid-a".into(), 64)]),
+        ..Assignment::default()
+    };
+    let events = [
+        ("x", EventKind::FileOpen),
+        ("y", EventKind::FileOpen),
+        ("z", EventKind::FileOpen),
+    ];
+    let placement = place(&plans(&[Sketch::new("a", 1, &events)]), &facts(), &before);
+    let profile = &placement.config.profiles[0];
+    let places: Vec<_> = profile
+        .slots
+        .iter()
+        .map(|s| (s.event.as_str(), s.slot, s.bit))
+        .collect();
+    assert_eq!(
+        (profile.index, places),
+        (0, vec![("x", 0, 0), ("z", 1, 1), ("y", 7, 7)])
+    );
+}
+
+#[test]
 fn dry_run_holds_its_slots() {
     let sketch = Sketch {
         mode: "DryRun",

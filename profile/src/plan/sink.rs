@@ -2,7 +2,7 @@
 
 mod url;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -40,7 +40,12 @@ pub enum SinkTarget {
     /// Standard output, one document per line.
     Stdout,
     /// A file that is appended to.
-    File(PathBuf),
+    File(#[serde(serialize_with = "lossy")] PathBuf),
+}
+
+/// A path need not be UTF-8, and a digest must not fail.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// A NATS `JetStream` stream and how to reach it.

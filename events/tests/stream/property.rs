@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use weir_events::decode::{decode_json, decode_protobuf};
 use weir_events::{
-    Attribution, BatchHeader, EventView, FileOpenView, Kind, NetConnectView, PayloadView, ProcessExecView,
-    ProcessExitView, ProcessView, Workload, WorkloadRef,
+    Attribution, BatchHeader, Encoding, EventView, FileOpenView, Kind, NetConnectView, PayloadView,
+    ProcessExecView, ProcessExitView, ProcessView, Workload, WorkloadRef,
 };
 
-use crate::read;
+use crate::{read, sample};
 
 /// What a view borrows.
 #[derive(Clone, Debug)]
@@ -207,5 +208,27 @@ proptest! {
         let header = BatchHeader { cluster, node, epoch, profile, kind };
         let views: Vec<EventView<'_>> = events.iter().map(|event| event.view(&workloads)).collect();
         read::assert_read_back(&header, base, &views);
+    }
+
+    #[test]
+    fn damaged_messages_are_errors_or_events_and_never_a_panic(
+        kind in proptest::sample::select(&Kind::ALL[..4]),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let workload = sample::workload();
+        let views = sample::views(kind, &workload);
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let mut bytes = read::seal(encoding, &sample::header(kind), 1, &views).payload.to_vec();
+            for (place, byte) in &damage {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            bytes.truncate(cut.index(bytes.len() * 2));
+            match encoding {
+                Encoding::Protobuf => drop(decode_protobuf(&bytes)),
+                Encoding::Json => drop(decode_json(&bytes)),
+            }
+        }
     }
 }

@@ -1,7 +1,13 @@
 //! Publishing to files: order, swapping at run time, and a medium that refuses.
 
-#![expect(clippy::expect_used, reason = "a test helper that cannot go on fails its test")]
-#![expect(unreachable_pub, reason = "the helper modules of a test have no public interface")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test helper that cannot go on fails its test"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "the helper modules of a test have no public interface"
+)]
 #![expect(dead_code, reason = "the helper modules serve other tests too")]
 
 #[path = "publish_nats/book.rs"]
@@ -37,7 +43,10 @@ async fn file_sink_swapped_keeps_each_batch_with_its_sink() {
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
     let rig = Rig::start(Target::File(first.clone())).await;
     let to_first: Vec<String> = (0..50).map(|_| line_of(&rig.push(100, 10))).collect();
-    rig.publisher.set_sinks(vec![sink(Target::File(second.clone()))]).await.expect("runs");
+    rig.publisher
+        .set_sinks(vec![sink(Target::File(second.clone()))])
+        .await
+        .expect("runs");
     let to_second: Vec<String> = (0..50).map(|_| line_of(&rig.push(100, 10))).collect();
     rig.until_acked(100).await;
     assert_eq!(rig.finish(GRACE).await, DrainReport::default());
@@ -55,14 +64,28 @@ async fn file_sink_on_a_full_disk_is_degraded_then_sheds() {
         rig.push(100, 4096);
     }
     let remedy = rig.until_degraded(TroubleKind::DiskFull).await;
-    assert!(remedy.contains("/dev/full") && remedy.contains("free space"), "{remedy}");
+    assert!(
+        remedy.contains("/dev/full") && remedy.contains("free space"),
+        "{remedy}"
+    );
     let book = rig.book.clone();
-    assert_eq!(book.counts().shed, 6 * u64::from(EVENTS), "4 of 10 fit into memory");
+    assert_eq!(
+        book.counts().shed,
+        6 * u64::from(EVENTS),
+        "4 of 10 fit into memory"
+    );
     let report = rig.finish(Duration::from_millis(100)).await;
     assert_eq!(report.shed_events, 4 * u64::from(EVENTS));
     let counts = book.counts();
-    assert_eq!((counts.shed, counts.sum()), (10 * u64::from(EVENTS), 10 * u64::from(EVENTS)));
-    let shutdown = book.losses().iter().filter(|loss| loss.reason == LossReason::Shutdown).count();
+    assert_eq!(
+        (counts.shed, counts.sum()),
+        (10 * u64::from(EVENTS), 10 * u64::from(EVENTS))
+    );
+    let shutdown = book
+        .losses()
+        .iter()
+        .filter(|loss| loss.reason == LossReason::Shutdown)
+        .count();
     assert_eq!(shutdown, 4);
 }
 

@@ -7,7 +7,6 @@
 mod loss_set;
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,13 +49,10 @@ pub struct AgentMessage {
     pub payload: Bytes,
 }
 
-/// What an encoder may fail with.
-pub type EncodeError = Box<dyn Error + Send + Sync>;
 /// Writes one agent event once its `seq` is known.
-pub type Encoder = Box<dyn Fn(AgentSlot<'_>) -> Result<AgentMessage, EncodeError> + Send + Sync>;
-/// Writes an `agent.loss` event.
-pub type LossEncoder =
-    Arc<dyn Fn(&[LossRange], AgentSlot<'_>) -> Result<AgentMessage, EncodeError> + Send + Sync>;
+pub type Encoder = Box<dyn Fn(AgentSlot<'_>) -> AgentMessage + Send + Sync>;
+/// Writes an `agent.loss` event; all its ranges are of one profile, and there is at least one.
+pub type LossEncoder = Arc<dyn Fn(&[LossRange], AgentSlot<'_>) -> AgentMessage + Send + Sync>;
 
 /// An agent event that waits for its `seq`.
 pub struct AgentEvent {
@@ -68,7 +64,9 @@ pub struct AgentEvent {
 
 impl fmt::Debug for AgentEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentEvent").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("AgentEvent")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,13 +101,20 @@ pub(crate) struct AgentBuffer {
 
 impl fmt::Debug for AgentBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentBuffer").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("AgentBuffer")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
 impl AgentBuffer {
     pub(crate) fn new(encode_losses: LossEncoder) -> Self {
-        Self { inner: Mutex::default(), encode_losses, added: Notify::new(), settled: Notify::new() }
+        Self {
+            inner: Mutex::default(),
+            encode_losses,
+            added: Notify::new(),
+            settled: Notify::new(),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -125,7 +130,10 @@ impl AgentBuffer {
             if inner.events.len() >= MAX_UNSENT_EVENTS
                 && let Some(dropped) = inner.events.pop_front()
             {
-                tracing::error!(key = dropped.key, "more than {MAX_UNSENT_EVENTS} unsent agent events; this is a bug");
+                tracing::error!(
+                    key = dropped.key,
+                    "more than {MAX_UNSENT_EVENTS} unsent agent events; this is a bug"
+                );
             }
             inner.events.push_back(event);
         }
@@ -142,28 +150,25 @@ impl AgentBuffer {
     /// The message to send now: the unacknowledged one, or the next, sealed here.
     pub(crate) fn next(&self, settings: &SinkSettings) -> Option<SealedAgentMessage> {
         let mut inner = self.inner();
-        while inner.sealed.is_none() && inner.waiting() > 0 {
+        if inner.sealed.is_none() {
             let slot = AgentSlot {
                 sink: &settings.name,
                 subject_prefix: &settings.subject_prefix,
                 encoding: settings.encoding,
                 seq: inner.next_seq,
             };
-            let encoded = if inner.losses.len() > 0 {
+            let message = if inner.losses.len() > 0 {
                 let ranges = inner.losses.take(RANGES_PER_MESSAGE);
                 (self.encode_losses)(&ranges, slot)
-            } else if let Some(event) = inner.events.pop_front() {
-                (event.encode)(slot)
             } else {
-                break;
+                let event = inner.events.pop_front()?;
+                (event.encode)(slot)
             };
-            match encoded {
-                Ok(message) => {
-                    inner.sealed = Some(SealedAgentMessage { seq: inner.next_seq, message: Arc::new(message) });
-                    inner.next_seq += 1;
-                }
-                Err(error) => tracing::error!(sink = %settings.name, error, "encoding an agent event failed; this is a bug"),
-            }
+            inner.sealed = Some(SealedAgentMessage {
+                seq: inner.next_seq,
+                message: Arc::new(message),
+            });
+            inner.next_seq += 1;
         }
         inner.sealed.clone()
     }

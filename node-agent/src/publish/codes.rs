@@ -1,4 +1,4 @@
-//! Which JetStream answers are final: the table of error codes.
+//! Which `JetStream` answers are final: the table of error codes.
 //!
 //! Only what can never succeed with the same bytes is final. Everything else, and every code not listed, is
 //! retried until it is acknowledged or shed.

@@ -1,11 +1,15 @@
 //! A NATS sink's credentials, read from mounted files at every connect.
 //!
-//! Files are named `<sink>.<key>`: `creds` (JWT and seed), `nkey` (seed), `token`, or `username` with `password`; and for
-//! TLS `ca.crt`, `tls.crt`, `tls.key`. Nothing read here is ever logged.
+//! Files are named `<sink>.<key>`: `creds`, `nkey` (seed), `token`, or `username` with `password`; and for TLS `ca.crt`,
+//! `tls.crt`, `tls.key`. `creds` is what a sink's one Secret key is mounted as, and may hold any of them: the text of a
+//! `.creds` file, an NKEY seed, `user:password`, or a token. Nothing read here is ever logged.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Length of an NKEY seed: 2 prefix bytes, 32 bytes of key and a 2-byte checksum in base32.
+const NKEY_SEED_CHARS: usize = 58;
 
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,22 @@ pub enum Login {
     User(String, String),
 }
 
+impl Login {
+    /// Tells what a credentials text is by its form.
+    fn from_text(text: String) -> Self {
+        let seed = text.len() == NKEY_SEED_CHARS && text.starts_with("SU");
+        if text.contains("-----") {
+            Self::Creds(text)
+        } else if seed {
+            Self::Nkey(text)
+        } else if let Some((user, password)) = text.split_once(':') {
+            Self::User(user.to_owned(), password.to_owned())
+        } else {
+            Self::Token(text)
+        }
+    }
+}
+
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -79,7 +99,10 @@ pub struct Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("login", &self.login).field("ca", &self.ca).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("login", &self.login)
+            .field("ca", &self.ca)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,13 +117,18 @@ impl CredentialFiles {
     /// The files of `sink` in `dir`; without a directory there are none.
     #[must_use]
     pub fn new(dir: Option<&Path>, sink: &str) -> Self {
-        Self { dir: dir.map(Path::to_path_buf), sink: sink.to_owned() }
+        Self {
+            dir: dir.map(Path::to_path_buf),
+            sink: sink.to_owned(),
+        }
     }
 
     /// The path of one key.
     #[must_use]
     pub fn path(&self, key: &str) -> Option<PathBuf> {
-        self.dir.as_ref().map(|dir| dir.join(format!("{}.{key}", self.sink)))
+        self.dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{}.{key}", self.sink)))
     }
 
     /// Reads all of them: a few small files from memory-backed mounts, so that blocking is no matter.
@@ -115,14 +143,16 @@ impl CredentialFiles {
             (None, Some((present, _))) => return Err(self.half(present, "username")),
         };
         let found = [
-            creds?.map(|(path, text)| (path, Login::Creds(text))),
+            creds?.map(|(path, text)| (path, Login::from_text(text))),
             nkey?.map(|(path, text)| (path, Login::Nkey(text))),
             token?.map(|(path, text)| (path, Login::Token(text))),
             user,
         ];
         let mut found = found.into_iter().flatten();
         let login = match (found.next(), found.next()) {
-            (Some((first, _)), Some((second, _))) => return Err(CredentialsError::Ambiguous { first, second }),
+            (Some((first, _)), Some((second, _))) => {
+                return Err(CredentialsError::Ambiguous { first, second });
+            }
             (Some((_, login)), None) => login,
             (None, _) => Login::Anonymous,
         };
@@ -139,7 +169,9 @@ impl CredentialFiles {
             login,
             ca: ca.as_ref().map(|(path, _)| path.clone()),
             client,
-            certificates: [ca, certificate, key].map(|file| file.map(|(_, bytes)| bytes)).to_vec(),
+            certificates: [ca, certificate, key]
+                .map(|file| file.map(|(_, bytes)| bytes))
+                .to_vec(),
         })
     }
 
@@ -149,7 +181,9 @@ impl CredentialFiles {
     }
 
     fn bytes(&self, key: &str) -> Result<Option<(PathBuf, Vec<u8>)>, CredentialsError> {
-        let Some(path) = self.path(key) else { return Ok(None) };
+        let Some(path) = self.path(key) else {
+            return Ok(None);
+        };
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some((path, bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -158,7 +192,9 @@ impl CredentialFiles {
     }
 
     fn text(&self, key: &str) -> Result<Option<(PathBuf, String)>, CredentialsError> {
-        let Some((path, bytes)) = self.bytes(key)? else { return Ok(None) };
+        let Some((path, bytes)) = self.bytes(key)? else {
+            return Ok(None);
+        };
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some((path, text.trim().to_owned()))),
             Err(error) => {
@@ -184,7 +220,10 @@ mod tests {
 
     #[test]
     fn credentials_absent_are_anonymous() {
-        assert_eq!(CredentialFiles::new(None, "default").read().expect("reads").login, Login::Anonymous);
+        assert_eq!(
+            CredentialFiles::new(None, "default").read().expect("reads").login,
+            Login::Anonymous
+        );
         let (_dir, credentials) = files(&[("other.token", "t")]);
         assert_eq!(credentials.read().expect("reads").login, Login::Anonymous);
     }
@@ -198,10 +237,34 @@ mod tests {
     }
 
     #[test]
+    fn credentials_in_one_file_are_told_by_their_form() {
+        let seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+        let table = [
+            (
+                "-----BEGIN NATS USER JWT-----",
+                Login::Creds("-----BEGIN NATS USER JWT-----".into()),
+            ),
+            (seed, Login::Nkey(seed.into())),
+            ("weir:a:b\n", Login::User("weir".into(), "a:b".into())),
+            ("s3cret", Login::Token("s3cret".into())),
+        ];
+        for (text, expected) in table {
+            let (_dir, credentials) = files(&[("default.creds", text)]);
+            assert!(
+                credentials.read().expect("reads").login == expected,
+                "{expected:?}"
+            );
+        }
+    }
+
+    #[test]
     fn credentials_of_two_ways_name_both_files() {
         let (_dir, credentials) = files(&[("default.token", "t"), ("default.nkey", "n")]);
         let message = credentials.read().expect_err("is ambiguous").to_string();
-        assert!(message.contains("default.token") && message.contains("default.nkey"), "{message}");
+        assert!(
+            message.contains("default.token") && message.contains("default.nkey"),
+            "{message}"
+        );
     }
 
     #[test]

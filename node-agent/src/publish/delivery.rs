@@ -3,7 +3,7 @@
 //! Every way a batch can go passes through here, so that ledger, loss announcement and metrics cannot disagree.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,15 @@ pub(crate) struct SinkShared {
     outcomes: Arc<dyn Outcomes>,
     metrics: PublishMetrics,
     shown: Mutex<Level>,
+    /// Why nothing is taken any more, once nothing is.
+    closed: OnceLock<LossReason>,
 }
 
 impl std::fmt::Debug for SinkShared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SinkShared").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("SinkShared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,6 +64,7 @@ impl SinkShared {
             outcomes,
             metrics,
             shown: Mutex::default(),
+            closed: OnceLock::new(),
         }
     }
 
@@ -72,12 +77,15 @@ impl SinkShared {
     }
 
     fn labels(&self) -> SinkLabels {
-        SinkLabels { sink_type: self.sink_type() }
+        SinkLabels {
+            sink_type: self.sink_type(),
+        }
     }
 
     /// A server said how large a message may be.
     pub(crate) fn set_server_max_payload(&self, bytes: usize) {
-        self.max_payload.store(bytes.saturating_sub(PAYLOAD_RESERVE), Ordering::Relaxed);
+        self.max_payload
+            .store(bytes.saturating_sub(PAYLOAD_RESERVE), Ordering::Relaxed);
     }
 
     pub(crate) fn connected(&self) {
@@ -87,34 +95,50 @@ impl SinkShared {
     /// From the drain thread: holds the batch, and sheds what had to go for it.
     pub(crate) fn push(&self, batch: SealedBatch) {
         for shed in self.queue.push(batch) {
-            self.lose(&shed, Out::Queued, LossReason::QueueFull);
+            let reason = self.closed.get().copied().unwrap_or(LossReason::QueueFull);
+            self.lose(&shed, Out::Queued, reason);
         }
         self.show_level();
     }
 
     /// The next batch to send.
     pub(crate) fn take(&self, now: Instant) -> Option<Taken> {
-        let taken =
-            self.queue.take(now, |batch| self.outcomes.moved(&batch.counts, Out::Queued, Out::Unacked))?;
+        let taken = self.queue.take(now, |batch| {
+            self.outcomes.moved(&batch.counts, Out::Queued, Out::Unacked)
+        })?;
         self.show_level();
         Some(taken)
     }
 
     /// The sink has it.
     pub(crate) fn acked(&self, ticket: u64, duplicate: bool, sent: Instant) {
-        let Some(batch) = self.queue.settle(ticket) else { return };
+        let Some(batch) = self.queue.settle(ticket) else {
+            return;
+        };
         self.outcomes.moved(&batch.counts, Out::Unacked, Out::Acked);
-        self.count(&batch, if duplicate { Outcome::duplicate } else { Outcome::acked });
+        self.count(
+            &batch,
+            if duplicate {
+                Outcome::duplicate
+            } else {
+                Outcome::acked
+            },
+        );
         let labels = self.labels();
         let bytes = u64::try_from(batch.payload.len()).unwrap_or(u64::MAX);
         self.metrics.bytes.get_or_create(&labels).inc_by(bytes);
-        self.metrics.ack_duration.get_or_create(&labels).observe(sent.elapsed().as_secs_f64());
+        self.metrics
+            .ack_duration
+            .get_or_create(&labels)
+            .observe(sent.elapsed().as_secs_f64());
         self.show_level();
     }
 
     /// The sink will never take it.
     pub(crate) fn rejected(&self, ticket: u64, reason: LossReason) {
-        let Some(batch) = self.queue.settle(ticket) else { return };
+        let Some(batch) = self.queue.settle(ticket) else {
+            return;
+        };
         tracing::warn!(
             sink = %self.settings.name, subject = %batch.subject, reason = reason.as_str(), events = batch.events,
             "the sink refuses a batch for good"
@@ -125,9 +149,15 @@ impl SinkShared {
 
     /// It goes back, to be sent again not before `not_before`.
     pub(crate) fn retry(&self, taken: &Taken, not_before: Option<Instant>, reason: Retry) {
-        let count = || self.outcomes.moved(&taken.batch.counts, Out::Unacked, Out::Queued);
+        let count = || {
+            self.outcomes
+                .moved(&taken.batch.counts, Out::Unacked, Out::Queued)
+        };
         if self.queue.give_back(taken.ticket, not_before, count) {
-            let labels = RetryLabels { sink_type: self.sink_type(), reason };
+            let labels = RetryLabels {
+                sink_type: self.sink_type(),
+                reason,
+            };
             self.metrics.retries.get_or_create(&labels).inc();
         }
         self.show_level();
@@ -135,6 +165,7 @@ impl SinkShared {
 
     /// Gives up whatever is left, and all that will still be pushed.
     pub(crate) fn shed_all(&self, reason: LossReason) -> u64 {
+        let reason = *self.closed.get_or_init(|| reason);
         self.queue.close();
         let (held, taken) = self.queue.clear();
         let mut events = 0;
@@ -167,13 +198,26 @@ impl SinkShared {
         };
         self.agent.lost(&loss);
         self.outcomes.lost(loss);
-        self.count(batch, if reason.place() == Out::Shed { Outcome::shed } else { Outcome::rejected });
+        self.count(
+            batch,
+            if reason.place() == Out::Shed {
+                Outcome::shed
+            } else {
+                Outcome::rejected
+            },
+        );
     }
 
     fn count(&self, batch: &SealedBatch, outcome: Outcome) {
-        let labels = OutcomeLabels { sink_type: self.sink_type(), outcome };
+        let labels = OutcomeLabels {
+            sink_type: self.sink_type(),
+            outcome,
+        };
         self.metrics.batches.get_or_create(&labels).inc();
-        self.metrics.events.get_or_create(&labels).inc_by(u64::from(batch.events));
+        self.metrics
+            .events
+            .get_or_create(&labels)
+            .inc_by(u64::from(batch.events));
     }
 
     /// Adds what changed since the last time, because sinks of one type share their gauges.
@@ -185,9 +229,18 @@ impl SinkShared {
         };
         let bytes = |level: Level| level.held_bytes + level.taken_bytes;
         let metrics = &self.metrics;
-        metrics.in_flight.get_or_create(&labels).inc_by(change(level.taken_batches, shown.taken_batches));
-        metrics.queue_batches.get_or_create(&labels).inc_by(change(level.held_batches, shown.held_batches));
-        metrics.queue_bytes.get_or_create(&labels).inc_by(change(bytes(level), bytes(*shown)));
+        metrics
+            .in_flight
+            .get_or_create(&labels)
+            .inc_by(change(level.taken_batches, shown.taken_batches));
+        metrics
+            .queue_batches
+            .get_or_create(&labels)
+            .inc_by(change(level.held_batches, shown.held_batches));
+        metrics
+            .queue_bytes
+            .get_or_create(&labels)
+            .inc_by(change(bytes(level), bytes(*shown)));
         *shown = level;
     }
 }

@@ -126,7 +126,11 @@ impl EnsureError {
 }
 
 fn list(differences: &[Difference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    differences
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// What to do about an existing stream.
@@ -156,7 +160,15 @@ fn shown<T: fmt::Debug>(bound: Option<T>) -> String {
 /// Compares; pure.
 #[must_use]
 pub fn plan(has: &Config, wanted: &StreamSettings) -> Plan {
-    let StreamSettings { name: _, subjects, replicas, storage, max_bytes, max_age, duplicate_window } = wanted;
+    let StreamSettings {
+        name: _,
+        subjects,
+        replicas,
+        storage,
+        max_bytes,
+        max_age,
+        duplicate_window,
+    } = wanted;
     let mut grown = has.clone();
     let mut conflicts = Vec::new();
     let mut conflict = |field, has: String, wanted: String| conflicts.push(Difference { field, has, wanted });
@@ -210,8 +222,7 @@ pub fn covers(filter: &str, subject: &str) -> bool {
     let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
     loop {
         match (filter.next(), subject.next()) {
-            (None, None) => return true,
-            (Some(">"), Some(_)) => return true,
+            (None, None) | (Some(">"), Some(_)) => return true,
             (Some("*"), Some(token)) if token != ">" => {}
             (Some(expected), Some(token)) if expected == token => {}
             _ => return false,
@@ -256,18 +267,32 @@ pub async fn ensure(jetstream: &Context, wanted: &StreamSettings) -> Result<Ensu
         Err(error) if is_missing(&error) => {
             return match jetstream.create_stream(fresh(wanted)).await {
                 Ok(_) => Ok(Ensured::Created),
-                Err(source) => Err(EnsureError::Create { name: name(), source: Box::new(source) }),
+                Err(source) => Err(EnsureError::Create {
+                    name: name(),
+                    source: Box::new(source),
+                }),
             };
         }
-        Err(source) => return Err(EnsureError::Look { name: name(), source: Box::new(source) }),
+        Err(source) => {
+            return Err(EnsureError::Look {
+                name: name(),
+                source: Box::new(source),
+            });
+        }
     };
     match plan(&has, wanted) {
         Plan::Keep => Ok(Ensured::Present),
         Plan::Grow(config) => match jetstream.update_stream(config.as_ref()).await {
             Ok(_) => Ok(Ensured::Grown),
-            Err(source) => Err(EnsureError::Grow { name: name(), source: Box::new(source) }),
+            Err(source) => Err(EnsureError::Grow {
+                name: name(),
+                source: Box::new(source),
+            }),
         },
-        Plan::Conflict(differences) => Err(EnsureError::Conflict { name: name(), differences }),
+        Plan::Conflict(differences) => Err(EnsureError::Conflict {
+            name: name(),
+            differences,
+        }),
     }
 }
 

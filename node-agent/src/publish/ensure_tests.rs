@@ -33,10 +33,17 @@ fn plan_grows_bounds_and_subjects() {
     has.duplicate_window = Duration::from_secs(5);
     let config = grown(plan(&has, &wanted()));
     assert_eq!(config.subjects, ["other", "weir.events.>"]);
-    assert_eq!((config.max_bytes, config.max_age), (1 << 30, Duration::from_hours(1)));
+    assert_eq!(
+        (config.max_bytes, config.max_age),
+        (1 << 30, Duration::from_hours(1))
+    );
     assert_eq!(config.duplicate_window, Duration::from_mins(2));
 
-    let unbounded = StreamSettings { max_bytes: None, max_age: None, ..wanted() };
+    let unbounded = StreamSettings {
+        max_bytes: None,
+        max_age: None,
+        ..wanted()
+    };
     let config = grown(plan(&fresh(&wanted()), &unbounded));
     assert_eq!((config.max_bytes, config.max_age), (-1, Duration::ZERO));
 }
@@ -44,7 +51,10 @@ fn plan_grows_bounds_and_subjects() {
 #[test]
 fn plan_never_shrinks_or_replaces() {
     let fields = |plan: Plan| match plan {
-        Plan::Conflict(differences) => differences.iter().map(|difference| difference.field).collect::<Vec<_>>(),
+        Plan::Conflict(differences) => differences
+            .iter()
+            .map(|difference| difference.field)
+            .collect::<Vec<_>>(),
         other => panic!("expected a conflict, got {other:?}"),
     };
     let mut has = fresh(&wanted());
@@ -52,7 +62,10 @@ fn plan_never_shrinks_or_replaces() {
     has.storage = StorageType::Memory;
     has.max_bytes = 2 << 30;
     has.max_age = Duration::ZERO;
-    assert_eq!(fields(plan(&has, &wanted())), ["storage", "replicas", "max_bytes", "max_age"]);
+    assert_eq!(
+        fields(plan(&has, &wanted())),
+        ["storage", "replicas", "max_bytes", "max_age"]
+    );
 
     let mut has = fresh(&wanted());
     has.retention = RetentionPolicy::WorkQueue;

@@ -49,7 +49,11 @@ impl Open {
     }
 
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        let before = if self.regular { Some(self.file.metadata()?.len()) } else { None };
+        let before = if self.regular {
+            Some(self.file.metadata()?.len())
+        } else {
+            None
+        };
         let written = self.file.write_all(frame).and_then(|()| self.file.flush());
         if written.is_err()
             && let Some(before) = before
@@ -79,16 +83,25 @@ impl Output for FileOutput {
 
     fn trouble(&self, error: &io::Error) -> Trouble {
         let (kind, remedy) = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                (TroubleKind::DiskFull, "free space on that file system; writing is tried again")
-            }
-            io::ErrorKind::NotFound => (TroubleKind::CannotWrite, "create the directory that the path names"),
-            io::ErrorKind::PermissionDenied => {
-                (TroubleKind::CannotWrite, "let the agent's user write there, or choose another path")
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+                TroubleKind::DiskFull,
+                "free space on that file system; writing is tried again",
+            ),
+            io::ErrorKind::NotFound => (
+                TroubleKind::CannotWrite,
+                "create the directory that the path names",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                TroubleKind::CannotWrite,
+                "let the agent's user write there, or choose another path",
+            ),
             _ => (TroubleKind::CannotWrite, "look at the path and its file system"),
         };
-        Trouble { kind, message: format!("{}: {error}", self.path.display()), remedy: remedy.to_owned() }
+        Trouble {
+            kind,
+            message: format!("{}: {error}", self.path.display()),
+            remedy: remedy.to_owned(),
+        }
     }
 }
 
@@ -97,7 +110,9 @@ mod tests {
     use super::*;
 
     fn write(output: &mut FileOutput, text: &'static str) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("builds");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("builds");
         runtime.block_on(output.write(Bytes::from_static(text.as_bytes())))
     }
 

@@ -115,13 +115,37 @@ impl PublishMetrics {
             queue_bytes,
             ack_duration,
         } = self;
-        registry.register("publish_batches", "Batches by what became of them", batches.clone());
-        registry.register("publish_events", "Events by what became of their batch", events.clone());
-        registry.register("publish_payload_bytes", "Acknowledged payload, as sent", bytes.clone());
-        registry.register("publish_retries", "Batches that are sent again, by reason", retries.clone());
+        registry.register(
+            "publish_batches",
+            "Batches by what became of them",
+            batches.clone(),
+        );
+        registry.register(
+            "publish_events",
+            "Events by what became of their batch",
+            events.clone(),
+        );
+        registry.register(
+            "publish_payload_bytes",
+            "Acknowledged payload, as sent",
+            bytes.clone(),
+        );
+        registry.register(
+            "publish_retries",
+            "Batches that are sent again, by reason",
+            retries.clone(),
+        );
         registry.register("publish_connections", "Connections made", connections.clone());
-        registry.register("publish_in_flight_batches", "Batches sent and not yet answered", in_flight.clone());
-        registry.register("publish_queue_batches", "Batches waiting to be sent", queue_batches.clone());
+        registry.register(
+            "publish_in_flight_batches",
+            "Batches sent and not yet answered",
+            in_flight.clone(),
+        );
+        registry.register(
+            "publish_queue_batches",
+            "Batches waiting to be sent",
+            queue_batches.clone(),
+        );
         let help = "Memory of the batches that wait or are unanswered";
         registry.register("publish_queue_bytes", help, queue_bytes.clone());
         let help = "From sending a batch to its acknowledgement";

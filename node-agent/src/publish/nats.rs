@@ -13,7 +13,7 @@ use weir_runtime::backoff::Backoff;
 
 use self::connect::Servers;
 use self::session::{End, Session};
-use super::credentials::CredentialFiles;
+use super::credentials::{CredentialFiles, Credentials};
 use super::delivery::SinkShared;
 use super::metrics::Retry;
 use super::settings::NatsSettings;
@@ -24,7 +24,7 @@ const LONGEST_RECONNECT: Duration = Duration::from_secs(30);
 const CREDENTIALS_CHECK: Duration = Duration::from_secs(1);
 
 /// Publishes until the sink is told to stop.
-pub(crate) async fn run(sink: Arc<SinkShared>, settings: NatsSettings) {
+pub(crate) async fn run(sink: Arc<SinkShared>, settings: Box<NatsSettings>) {
     let stop = sink.stop.clone();
     tokio::select! {
         () = stop.cancelled() => {}
@@ -45,11 +45,12 @@ async fn keep_publishing(sink: &SinkShared, settings: &NatsSettings) {
     let mut backoff = Backoff::new(FIRST_RECONNECT, LONGEST_RECONNECT);
     loop {
         let credentials = files.read();
-        match connect::connect(settings, &credentials, &servers).await {
+        let attempt = connect::connect(settings, &credentials, &servers).await;
+        let credentials = credentials.ok();
+        match attempt {
             Ok(connection) => {
                 sink.connected();
                 servers.learn(&connection);
-                let credentials = credentials.ok();
                 let mut session = Session::new(sink, settings, connection, &files, credentials.as_ref());
                 let end = session.run().await;
                 if session.was_answered() {
@@ -64,23 +65,17 @@ async fn keep_publishing(sink: &SinkShared, settings: &NatsSettings) {
             }
             Err(trouble) => sink.state.degraded(trouble),
         }
-        wait(backoff.next(rand::random()), &files, credentials_of(&files)).await;
+        wait(backoff.next(rand::random()), &files, credentials.as_ref()).await;
     }
 }
 
-type Known = Option<super::credentials::Credentials>;
-
-fn credentials_of(files: &CredentialFiles) -> Known {
-    files.read().ok()
-}
-
-/// Waits for the next attempt; new credentials end the waiting, because they are most likely the remedy.
-async fn wait(delay: Duration, files: &CredentialFiles, known: Known) {
+/// Waits for the next attempt; other credentials than those tried end the waiting, being most likely the remedy.
+async fn wait(delay: Duration, files: &CredentialFiles, tried: Option<&Credentials>) {
     let until = tokio::time::Instant::now() + delay;
     loop {
         let next = until.min(tokio::time::Instant::now() + CREDENTIALS_CHECK);
         tokio::time::sleep_until(next).await;
-        if next >= until || credentials_of(files) != known {
+        if next >= until || files.read().ok().as_ref() != tried {
             return;
         }
     }

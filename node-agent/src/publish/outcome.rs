@@ -50,7 +50,7 @@ pub enum LossReason {
 }
 
 impl LossReason {
-    /// The reason as it stands in events, metrics and logs.
+    /// The reason as it stands in logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,6 +61,18 @@ impl LossReason {
             Self::SubjectRefused => "subject_refused",
             Self::StreamSealed => "stream_sealed",
             Self::Refused => "refused",
+        }
+    }
+
+    /// The reason as `agent.loss` has it.
+    #[must_use]
+    pub fn announced(self) -> weir_events::agent::LossReason {
+        use weir_events::agent::LossReason as Announced;
+        match self {
+            Self::QueueFull => Announced::QueueFull,
+            Self::Shutdown => Announced::Shutdown,
+            Self::SinkRemoved => Announced::SinkChanged,
+            Self::TooLarge | Self::SubjectRefused | Self::StreamSealed | Self::Refused => Announced::Rejected,
         }
     }
 

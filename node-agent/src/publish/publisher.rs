@@ -53,7 +53,9 @@ pub struct PublisherParts {
 
 impl std::fmt::Debug for PublisherParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PublisherParts").field("memory_bytes", &self.memory_bytes).finish_non_exhaustive()
+        f.debug_struct("PublisherParts")
+            .field("memory_bytes", &self.memory_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +93,11 @@ struct Sinks {
 
 impl Sinks {
     fn all(&self) -> Vec<Arc<SinkShared>> {
-        self.current.values().chain(&self.retiring).map(Arc::clone).collect()
+        self.current
+            .values()
+            .chain(&self.retiring)
+            .map(Arc::clone)
+            .collect()
     }
 }
 
@@ -108,7 +114,10 @@ impl Directory {
     fn share_memory(&self, sinks: &Sinks) {
         let all = sinks.all();
         let share = all.len().max(1);
-        let bounds = Bounds { bytes: self.parts.memory_bytes / share, batches: MAX_BATCHES / share };
+        let bounds = Bounds {
+            bytes: self.parts.memory_bytes / share,
+            batches: MAX_BATCHES / share,
+        };
         for sink in all {
             sink.set_bounds(bounds);
         }
@@ -131,26 +140,47 @@ impl PublishHandle {
     /// Takes a batch, which is counted as queued; never waits. What has to be shed for it is counted here.
     pub fn push(&self, batch: SealedBatch) {
         let sink = self.directory.sinks().current.get(&batch.sink).map(Arc::clone);
-        match sink {
-            Some(sink) => sink.push(batch),
-            None => {
-                let outcomes = &self.directory.parts.outcomes;
-                outcomes.moved(&batch.counts, Out::Queued, Out::Shed);
-                let SealedBatch { sink, profile, base, events, .. } = batch;
-                outcomes.lost(Loss { sink, profile, reason: LossReason::SinkRemoved, base, events });
-            }
+        if let Some(sink) = sink {
+            sink.push(batch);
+            return;
         }
+        let outcomes = &self.directory.parts.outcomes;
+        outcomes.moved(&batch.counts, Out::Queued, Out::Shed);
+        let SealedBatch {
+            sink,
+            profile,
+            base,
+            events,
+            ..
+        } = batch;
+        outcomes.lost(Loss {
+            sink,
+            profile,
+            reason: LossReason::SinkRemoved,
+            base,
+            events,
+        });
     }
 
     /// The largest payload that the sink takes at the moment, a value that follows the server. `None` for no such sink.
     #[must_use]
     pub fn max_payload(&self, sink: &str) -> Option<Arc<AtomicUsize>> {
-        self.directory.sinks().current.get(sink).map(|sink| Arc::clone(&sink.max_payload))
+        self.directory
+            .sinks()
+            .current
+            .get(sink)
+            .map(|sink| Arc::clone(&sink.max_payload))
     }
 
     /// Adds an event of the agent's own to one sink's series. False if there is no such sink.
+    #[must_use = "an event for a sink that is gone is not sent"]
     pub fn agent_event(&self, sink: &str, event: AgentEvent) -> bool {
-        let buffer = self.directory.sinks().current.get(sink).map(|sink| Arc::clone(&sink.agent));
+        let buffer = self
+            .directory
+            .sinks()
+            .current
+            .get(sink)
+            .map(|sink| Arc::clone(&sink.agent));
         buffer.map(|buffer| buffer.submit(event)).is_some()
     }
 
@@ -158,7 +188,11 @@ impl PublishHandle {
     #[must_use]
     pub fn states(&self) -> Vec<(Arc<str>, SinkState)> {
         let sinks = self.directory.sinks();
-        sinks.current.iter().map(|(name, sink)| (Arc::clone(name), sink.state.get())).collect()
+        sinks
+            .current
+            .iter()
+            .map(|(name, sink)| (Arc::clone(name), sink.state.get()))
+            .collect()
     }
 }
 
@@ -179,9 +213,14 @@ enum Start {
 impl Publisher {
     /// Starts the thread, without sinks.
     pub fn start(parts: PublisherParts) -> Result<Self, StartError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-        let directory = Arc::new(Directory { parts, sinks: Mutex::default() });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let directory = Arc::new(Directory {
+            parts,
+            sinks: Mutex::default(),
+        });
         let (starts, started) = mpsc::channel(START_QUEUE);
         let thread_directory = Arc::clone(&directory);
         let thread = std::thread::Builder::new()
@@ -192,7 +231,11 @@ impl Publisher {
                 runtime.shutdown_background();
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { handle: PublishHandle { directory }, starts, thread })
+        Ok(Self {
+            handle: PublishHandle { directory },
+            starts,
+            thread,
+        })
     }
 
     /// For the drain thread and whoever emits agent events.
@@ -277,7 +320,10 @@ impl Directory {
             .entry(Arc::clone(&settings.name))
             .or_insert_with(|| Arc::new(AgentBuffer::new(Arc::clone(&parts.encode_losses))));
         let state = StateCell::new(Arc::clone(&settings.name), parts.readiness.clone());
-        let bounds = Bounds { bytes: parts.memory_bytes, batches: MAX_BATCHES };
+        let bounds = Bounds {
+            bytes: parts.memory_bytes,
+            batches: MAX_BATCHES,
+        };
         let (outcomes, metrics) = (Arc::clone(&parts.outcomes), parts.metrics.clone());
         SinkShared::new(settings, bounds, Arc::clone(agent), state, outcomes, metrics)
     }

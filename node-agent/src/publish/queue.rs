@@ -24,7 +24,11 @@ impl BatchQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { core: Mutex::new(QueueCore::new(bounds)), pushed: Notify::new(), settled: Notify::new() }
+        Self {
+            core: Mutex::new(QueueCore::new(bounds)),
+            pushed: Notify::new(),
+            settled: Notify::new(),
+        }
     }
 
     fn core(&self) -> MutexGuard<'_, QueueCore> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use async_nats::ServerAddr;
 
+pub use weir_events::Encoding;
+
 use super::ensure::StreamSettings;
 
 /// One sink.
@@ -20,20 +22,11 @@ pub struct SinkSettings {
     pub target: Target,
 }
 
-/// How messages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// `CloudEvents` JSON.
-    Json,
-    /// `weir.v1` protobuf.
-    Protobuf,
-}
-
 /// Where messages go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `JetStream`.
-    Nats(NatsSettings),
+    Nats(Box<NatsSettings>),
     /// Standard output: one message a line, or length-delimited protobuf.
     Stdout,
     /// A file that is appended to, in the same form.

@@ -22,7 +22,7 @@ pub enum TroubleKind {
     CredentialsMissing,
     /// The credential files cannot be used.
     BadCredentials,
-    /// The server or account has no JetStream.
+    /// The server or account has no `JetStream`.
     JetStreamOff,
     /// No stream takes the events.
     StreamMissing,
@@ -112,7 +112,12 @@ impl StateCell {
     pub(crate) fn new(sink: Arc<str>, readiness: Readiness) -> Self {
         let component = format!("sink/{sink}");
         readiness.set(&component, State::Starting, SystemTime::now());
-        Self { component, sink, readiness, state: Mutex::new(SinkState::Connecting) }
+        Self {
+            component,
+            sink,
+            readiness,
+            state: Mutex::new(SinkState::Connecting),
+        }
     }
 
     pub(crate) fn get(&self) -> SinkState {
@@ -124,7 +129,8 @@ impl StateCell {
         if *state != SinkState::Live {
             tracing::info!(sink = %self.sink, "sink is live");
             *state = SinkState::Live;
-            self.readiness.set(&self.component, State::Live, SystemTime::now());
+            self.readiness
+                .set(&self.component, State::Live, SystemTime::now());
         }
     }
 
@@ -133,7 +139,10 @@ impl StateCell {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
         let since = match &*state {
-            SinkState::Degraded { trouble: known, since } if known.kind == trouble.kind => *since,
+            SinkState::Degraded {
+                trouble: known,
+                since,
+            } if known.kind == trouble.kind => *since,
             _ => {
                 let reason = trouble.kind.as_str();
                 tracing::warn!(sink = %self.sink, reason, remedy = trouble.remedy, "sink is degraded: {}", trouble.message);
@@ -143,7 +152,8 @@ impl StateCell {
         let reason = format!("{}: {}", trouble.kind.as_str(), trouble.message);
         let remedy = trouble.remedy.clone();
         *state = SinkState::Degraded { trouble, since };
-        self.readiness.set(&self.component, State::Degraded { reason, remedy }, since);
+        self.readiness
+            .set(&self.component, State::Degraded { reason, remedy }, since);
     }
 
     /// The sink is no more.

@@ -25,12 +25,23 @@ impl Output for StdoutOutput {
 
     fn trouble(&self, error: &io::Error) -> Trouble {
         let (kind, remedy) = match error.kind() {
-            io::ErrorKind::BrokenPipe => (TroubleKind::OutputClosed, "start again with a reader, or end this agent"),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                (TroubleKind::DiskFull, "free space where standard output is redirected to")
-            }
-            _ => (TroubleKind::CannotWrite, "look at where standard output is redirected to"),
+            io::ErrorKind::BrokenPipe => (
+                TroubleKind::OutputClosed,
+                "start again with a reader, or end this agent",
+            ),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+                TroubleKind::DiskFull,
+                "free space where standard output is redirected to",
+            ),
+            _ => (
+                TroubleKind::CannotWrite,
+                "look at where standard output is redirected to",
+            ),
         };
-        Trouble { kind, message: format!("standard output: {error}"), remedy: remedy.to_owned() }
+        Trouble {
+            kind,
+            message: format!("standard output: {error}"),
+            remedy: remedy.to_owned(),
+        }
     }
 }

@@ -68,7 +68,9 @@ async fn write_next(sink: &SinkShared, output: &mut impl Output) -> io::Result<b
         return Ok(true);
     }
     let sent = Instant::now();
-    let Some(taken) = sink.take(sent) else { return Ok(false) };
+    let Some(taken) = sink.take(sent) else {
+        return Ok(false);
+    };
     match output.write(frame(encoding, &taken.batch.payload)).await {
         Ok(()) => {
             sink.acked(taken.ticket, false, sent);
@@ -105,8 +107,14 @@ mod tests {
 
     #[test]
     fn frame_is_a_line_or_length_delimited() {
-        assert_eq!(frame(Encoding::Json, &Bytes::from_static(b"[1]")), b"[1]\n".as_slice());
-        assert_eq!(frame(Encoding::Protobuf, &Bytes::from_static(b"abc")), b"\x03abc".as_slice());
+        assert_eq!(
+            frame(Encoding::Json, &Bytes::from_static(b"[1]")),
+            b"[1]\n".as_slice()
+        );
+        assert_eq!(
+            frame(Encoding::Protobuf, &Bytes::from_static(b"abc")),
+            b"\x03abc".as_slice()
+        );
         let long = frame(Encoding::Protobuf, &Bytes::from(vec![7; 300]));
         assert_eq!((&long[..2], long.len()), ([0xac, 0x02].as_slice(), 302));
     }

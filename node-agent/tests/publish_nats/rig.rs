@@ -13,8 +13,8 @@ use weir_node_agent::publish::metrics::PublishMetrics;
 use weir_node_agent::publish::publisher::DEFAULT_MEMORY_BYTES;
 use weir_node_agent::publish::settings::{Encoding, NatsSettings, ServerUrl, TlsSettings};
 use weir_node_agent::publish::{
-    AgentMessage, AgentSlot, DrainReport, LossRange, PublishHandle, Publisher, PublisherParts, SinkSettings, SinkState,
-    Target, TroubleKind,
+    AgentMessage, AgentSlot, DrainReport, LossRange, PublishHandle, Publisher, PublisherParts, SinkSettings,
+    SinkState, Target, TroubleKind,
 };
 use weir_runtime::metrics::Metrics;
 use weir_runtime::readiness::Readiness;
@@ -51,7 +51,12 @@ pub fn nats(url: &str) -> NatsSettings {
 }
 
 pub fn sink(target: Target) -> SinkSettings {
-    SinkSettings { name: SINK.into(), subject_prefix: PREFIX.into(), encoding: Encoding::Json, target }
+    SinkSettings {
+        name: SINK.into(),
+        subject_prefix: PREFIX.into(),
+        encoding: Encoding::Json,
+        target,
+    }
 }
 
 pub fn agent_message(kind: &str, slot: AgentSlot<'_>, text: &str) -> AgentMessage {
@@ -66,9 +71,19 @@ pub fn agent_message(kind: &str, slot: AgentSlot<'_>, text: &str) -> AgentMessag
 /// The announced ranges as text, `profile reason base+events`.
 fn losses_as_text(ranges: &[LossRange], slot: AgentSlot<'_>) -> AgentMessage {
     let line = |range: &LossRange| {
-        format!("{} {} {}+{}", range.profile, range.reason.as_str(), range.base, range.events)
+        format!(
+            "{} {} {}+{}",
+            range.profile,
+            range.reason.as_str(),
+            range.base,
+            range.events
+        )
     };
-    agent_message("agent.loss", slot, &ranges.iter().map(line).collect::<Vec<_>>().join("\n"))
+    agent_message(
+        "agent.loss",
+        slot,
+        &ranges.iter().map(line).collect::<Vec<_>>().join("\n"),
+    )
 }
 
 impl Rig {
@@ -77,17 +92,28 @@ impl Rig {
     }
 
     pub async fn with_memory(target: Target, memory_bytes: usize) -> Self {
-        let (book, metrics, readiness) = (Arc::new(Book::default()), Metrics::new("agent", "0"), Readiness::new());
+        let (book, metrics, readiness) = (
+            Arc::new(Book::default()),
+            Metrics::new("agent", "0"),
+            Readiness::new(),
+        );
         let parts = PublisherParts {
             memory_bytes,
             outcomes: book.clone(),
-            encode_losses: Arc::new(|ranges, slot| Ok(losses_as_text(ranges, slot))),
+            encode_losses: Arc::new(losses_as_text),
             readiness: readiness.clone(),
             metrics: PublishMetrics::register(&metrics),
         };
         let publisher = Publisher::start(parts).expect("starts");
         publisher.set_sinks(vec![sink(target)]).await.expect("runs");
-        Self { handle: publisher.handle(), publisher, book, metrics, readiness, next: AtomicU64::new(0) }
+        Self {
+            handle: publisher.handle(),
+            publisher,
+            book,
+            metrics,
+            readiness,
+            next: AtomicU64::new(0),
+        }
     }
 
     /// Pushes a batch of profile `p` and returns its id.
@@ -112,7 +138,11 @@ impl Rig {
             priority,
             base,
             events: EVENTS,
-            counts: vec![SlotCount { row: RowId(0), cut: 1, events: EVENTS }],
+            counts: vec![SlotCount {
+                row: RowId(0),
+                cut: 1,
+                events: EVENTS,
+            }],
         });
         message_id
     }
@@ -123,22 +153,36 @@ impl Rig {
 
     pub fn state(&self) -> SinkState {
         let states = self.handle.states();
-        states.into_iter().find(|(name, _)| &**name == SINK).map_or(SinkState::Connecting, |(_, state)| state)
+        states
+            .into_iter()
+            .find(|(name, _)| &**name == SINK)
+            .map_or(SinkState::Connecting, |(_, state)| state)
     }
 
     pub async fn until_acked(&self, batches: usize) {
         let events = u64::try_from(batches).expect("is small") * u64::from(EVENTS);
         let what = format!("{events} events acked");
-        until_value(&what, || (self.book.counts(), self.state()), |(counts, _)| counts.acked == events).await;
+        until_value(
+            &what,
+            || (self.book.counts(), self.state()),
+            |(counts, _)| counts.acked == events,
+        )
+        .await;
     }
 
     pub async fn until_live(&self) {
-        until_value("the sink is live", || self.state(), |state| *state == SinkState::Live).await;
+        until_value(
+            "the sink is live",
+            || self.state(),
+            |state| *state == SinkState::Live,
+        )
+        .await;
     }
 
     /// Waits for this trouble and returns message and remedy.
     pub async fn until_degraded(&self, kind: TroubleKind) -> String {
-        let wanted = |state: &SinkState| matches!(state, SinkState::Degraded { trouble, .. } if trouble.kind == kind);
+        let wanted =
+            |state: &SinkState| matches!(state, SinkState::Degraded { trouble, .. } if trouble.kind == kind);
         match until_value(kind.as_str(), || self.state(), wanted).await {
             SinkState::Degraded { trouble, .. } => format!("{}; {}", trouble.message, trouble.remedy),
             other => panic!("{other:?} is not degraded"),

@@ -18,16 +18,24 @@ const VERSION_DIR: &str = ".cache/weir/tools/nats-server-2.15.1/nats-server";
 pub fn binary() -> Option<PathBuf> {
     let named = std::env::var_os("WEIR_NATS_SERVER").map(PathBuf::from);
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| {
-        std::env::split_paths(&path).map(|dir| dir.join("nats-server")).collect::<Vec<_>>()
+        std::env::split_paths(&path)
+            .map(|dir| dir.join("nats-server"))
+            .collect::<Vec<_>>()
     });
     let installed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(VERSION_DIR));
-    let found = named.into_iter().chain(on_path).chain(installed).find(|path| path.is_file());
+    let found = named
+        .into_iter()
+        .chain(on_path)
+        .chain(installed)
+        .find(|path| path.is_file());
     if found.is_none() {
         assert!(
             std::env::var_os("CI").is_none(),
             "no nats-server: set WEIR_NATS_SERVER, or run `cargo xtask test`, which installs it"
         );
-        eprintln!("SKIPPED, nothing is proven: no nats-server; set WEIR_NATS_SERVER or run `cargo xtask test`");
+        eprintln!(
+            "SKIPPED, nothing is proven: no nats-server; set WEIR_NATS_SERVER or run `cargo xtask test`"
+        );
     }
     found
 }
@@ -48,7 +56,12 @@ impl Server {
             .and_then(|listener| listener.local_addr())
             .expect("finds a free port")
             .port();
-        let server = Self { binary, dir, port, child: None };
+        let server = Self {
+            binary,
+            dir,
+            port,
+            child: None,
+        };
         server.configure(config);
         Some(server)
     }
@@ -84,7 +97,10 @@ impl Server {
             .expect("nats-server starts");
         self.child = Some(child);
         let port = self.port;
-        until("nats-server listens", || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()).await;
+        until("nats-server listens", || {
+            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        })
+        .await;
     }
 
     pub fn kill(&mut self) {
@@ -98,12 +114,10 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    pub fn dir(&self) -> &std::path::Path {
-        self.dir.path()
-    }
-
     pub async fn client(&self) -> Client {
-        async_nats::connect(self.url()).await.expect("the test's own client connects")
+        async_nats::connect(self.url())
+            .await
+            .expect("the test's own client connects")
     }
 
     pub async fn jetstream(&self) -> Context {
@@ -122,7 +136,11 @@ impl Drop for Server {
 
 pub async fn create_stream(jetstream: &Context, name: &str, subjects: &[&str]) -> Stream {
     let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
-    let config = Config { name: name.to_owned(), subjects, ..Config::default() };
+    let config = Config {
+        name: name.to_owned(),
+        subjects,
+        ..Config::default()
+    };
     jetstream.create_stream(config).await.expect("creates the stream")
 }
 
@@ -142,7 +160,10 @@ pub async fn stored(jetstream: &Context, name: &str) -> Vec<Stored> {
     let last = stream.info().await.expect("has state").state.last_sequence;
     let mut messages = Vec::new();
     for sequence in 1..=last {
-        let message = stream.get_raw_message(sequence).await.expect("the message is there");
+        let message = stream
+            .get_raw_message(sequence)
+            .await
+            .expect("the message is there");
         let header = |name: &str| message.headers.get(name).map(|value| value.as_str().to_owned());
         messages.push(Stored {
             subject: message.subject.to_string(),

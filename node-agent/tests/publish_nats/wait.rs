@@ -15,7 +15,11 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Polls a value until it is as wanted; the failure shows its last state.
-pub async fn until_value<T: Debug>(what: &str, mut value: impl FnMut() -> T, mut wanted: impl FnMut(&T) -> bool) -> T {
+pub async fn until_value<T: Debug>(
+    what: &str,
+    mut value: impl FnMut() -> T,
+    mut wanted: impl FnMut(&T) -> bool,
+) -> T {
     until_async(what, || std::future::ready(value()), |value| wanted(value)).await
 }
 
@@ -31,7 +35,10 @@ pub async fn until_async<T: Debug, F: Future<Output = T>>(
         if wanted(&last) {
             return last;
         }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}; last state: {last:?}");
+        assert!(
+            Instant::now() < deadline,
+            "not within {DEADLINE:?}: {what}; last state: {last:?}"
+        );
         tokio::time::sleep(INTERVAL).await;
     }
 }

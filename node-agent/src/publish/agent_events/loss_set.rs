@@ -44,10 +44,16 @@ impl LossSet {
             return;
         }
         let (mut base, mut end) = (loss.base, loss.base.saturating_add(u64::from(loss.events)));
-        let ranges = self.ranges.entry((Arc::clone(&loss.profile), loss.reason)).or_default();
+        let ranges = self
+            .ranges
+            .entry((Arc::clone(&loss.profile), loss.reason))
+            .or_default();
         let before = ranges.len();
-        while let Some((known_base, known_end)) =
-            ranges.range(..=end).next_back().map(|(base, end)| (*base, *end)).filter(|(_, known)| *known >= base)
+        while let Some((known_base, known_end)) = ranges
+            .range(..=end)
+            .next_back()
+            .map(|(base, end)| (*base, *end))
+            .filter(|(_, known)| *known >= base)
         {
             ranges.remove(&known_base);
             base = base.min(known_base);
@@ -62,11 +68,14 @@ impl LossSet {
 
     fn join_closest(&mut self) {
         let gaps = self.ranges.iter().flat_map(|(key, ranges)| {
-            ranges.iter().zip(ranges.iter().skip(1)).map(move |((base, end), (next, next_end))| {
-                (next - end, key, *base, *next, *next_end)
-            })
+            ranges
+                .iter()
+                .zip(ranges.iter().skip(1))
+                .map(move |((base, end), (next, next_end))| (next - end, key, *base, *next, *next_end))
         });
-        let Some((gap, key, base, next, next_end)) = gaps.min_by_key(|(gap, ..)| *gap) else { return };
+        let Some((gap, key, base, next, next_end)) = gaps.min_by_key(|(gap, ..)| *gap) else {
+            return;
+        };
         let key = key.clone();
         tracing::warn!(profile = %key.0, gap, "too many separate losses; two ranges are announced as one");
         if let Some(ranges) = self.ranges.get_mut(&key) {
@@ -76,17 +85,25 @@ impl LossSet {
         }
     }
 
-    /// Takes up to `most` ranges out.
+    /// Takes up to `most` ranges of one profile out.
     pub(super) fn take(&mut self, most: usize) -> Vec<LossRange> {
-        let mut taken = Vec::new();
+        let mut taken: Vec<LossRange> = Vec::new();
         while taken.len() < most
             && let Some(mut entry) = self.ranges.first_entry()
         {
             let (profile, reason) = entry.key().clone();
+            if taken.first().is_some_and(|first| first.profile != profile) {
+                break;
+            }
             match entry.get_mut().pop_first() {
                 Some((base, end)) => {
                     self.len -= 1;
-                    taken.push(LossRange { profile, reason, base, events: end - base });
+                    taken.push(LossRange {
+                        profile,
+                        reason,
+                        base,
+                        events: end - base,
+                    });
                 }
                 None => drop(entry.remove()),
             }
@@ -104,7 +121,13 @@ mod tests {
     use super::*;
 
     fn loss(base: u64, events: u32) -> Loss {
-        Loss { sink: "s".into(), profile: "p".into(), reason: LossReason::QueueFull, base, events }
+        Loss {
+            sink: "s".into(),
+            profile: "p".into(),
+            reason: LossReason::QueueFull,
+            base,
+            events,
+        }
     }
 
     #[test]
@@ -115,7 +138,11 @@ mod tests {
         }
         assert_eq!(set.len(), MAX_RANGES);
         let ranges = set.take(usize::MAX);
-        assert_eq!(ranges.iter().map(|range| range.events).max(), Some(51), "750 and 800 are joined");
+        assert_eq!(
+            ranges.iter().map(|range| range.events).max(),
+            Some(51),
+            "750 and 800 are joined"
+        );
     }
 
     proptest! {

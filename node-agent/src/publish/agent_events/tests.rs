@@ -21,20 +21,34 @@ fn message(kind: &str, slot: AgentSlot<'_>, text: &str) -> AgentMessage {
 }
 
 fn buffer() -> AgentBuffer {
-    AgentBuffer::new(Arc::new(|ranges, slot| Ok(message("agent.loss", slot, &format!("{}", ranges.len())))))
+    AgentBuffer::new(Arc::new(|ranges, slot| {
+        message("agent.loss", slot, &format!("{}", ranges.len()))
+    }))
 }
 
 fn event(key: &str, text: &'static str) -> AgentEvent {
-    AgentEvent { key: key.to_owned(), encode: Box::new(move |slot| Ok(message("agent.ledger", slot, text))) }
+    AgentEvent {
+        key: key.to_owned(),
+        encode: Box::new(move |slot| message("agent.ledger", slot, text)),
+    }
 }
 
 fn loss(base: u64) -> Loss {
-    Loss { sink: "default".into(), profile: "p".into(), reason: LossReason::QueueFull, base, events: 10 }
+    Loss {
+        sink: "default".into(),
+        profile: "p".into(),
+        reason: LossReason::QueueFull,
+        base,
+        events: 10,
+    }
 }
 
 fn payload(buffer: &AgentBuffer) -> Option<(u64, String)> {
     let sealed = buffer.next(&settings())?;
-    Some((sealed.seq, String::from_utf8(sealed.message.payload.to_vec()).expect("is text")))
+    Some((
+        sealed.seq,
+        String::from_utf8(sealed.message.payload.to_vec()).expect("is text"),
+    ))
 }
 
 #[test]
@@ -44,11 +58,19 @@ fn agent_events_of_one_key_are_replaced_until_sealed() {
     buffer.submit(event("ledger", "second"));
     assert_eq!(payload(&buffer), Some((0, "second".to_owned())));
     buffer.submit(event("ledger", "third"));
-    assert_eq!(payload(&buffer), Some((0, "second".to_owned())), "what is sealed is repeated as it is");
+    assert_eq!(
+        payload(&buffer),
+        Some((0, "second".to_owned())),
+        "what is sealed is repeated as it is"
+    );
     buffer.settle(0);
     assert_eq!(payload(&buffer), Some((1, "third".to_owned())));
     buffer.settle(0);
-    assert_eq!(payload(&buffer), Some((1, "third".to_owned())), "an old answer settles nothing");
+    assert_eq!(
+        payload(&buffer),
+        Some((1, "third".to_owned())),
+        "an old answer settles nothing"
+    );
     buffer.settle(1);
     assert_eq!(payload(&buffer), None);
     assert_eq!(buffer.waiting(), 0);
@@ -65,15 +87,32 @@ fn agent_losses_are_coalesced_and_go_first() {
     assert_eq!(payload(&buffer), Some((0, "2".to_owned())));
     buffer.lost(&loss(110));
     buffer.settle(0);
-    assert_eq!(payload(&buffer), Some((1, "1".to_owned())), "what came later is announced later");
+    assert_eq!(
+        payload(&buffer),
+        Some((1, "1".to_owned())),
+        "what came later is announced later"
+    );
     buffer.settle(1);
     assert_eq!(payload(&buffer), Some((2, "ledger".to_owned())));
 }
 
 #[test]
-fn agent_event_that_cannot_be_encoded_takes_no_seq() {
+fn agent_losses_of_two_profiles_are_two_messages() {
     let buffer = buffer();
-    buffer.submit(AgentEvent { key: "bad".to_owned(), encode: Box::new(|_| Err("broken".into())) });
-    buffer.submit(event("good", "good"));
-    assert_eq!(payload(&buffer), Some((0, "good".to_owned())));
+    buffer.lost(&loss(0));
+    buffer.lost(&Loss {
+        profile: "q".into(),
+        ..loss(0)
+    });
+    buffer.lost(&Loss {
+        reason: LossReason::Shutdown,
+        ..loss(50)
+    });
+    assert_eq!(
+        payload(&buffer),
+        Some((0, "2".to_owned())),
+        "both reasons of the first profile"
+    );
+    buffer.settle(0);
+    assert_eq!(payload(&buffer), Some((1, "1".to_owned())));
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, rustls,
+};
 use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +40,9 @@ impl Signals {
         match event {
             Event::Disconnected | Event::Closed => self.lost.cancel(),
             Event::LameDuckMode => self.leaving.store(true, Ordering::Relaxed),
-            Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains("permissions violation") => {
+            Event::ServerError(ServerError::Other(text))
+                if text.to_lowercase().contains("permissions violation") =>
+            {
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
             }
             _ => {}
@@ -70,12 +74,19 @@ pub(super) struct Servers {
 impl Servers {
     pub(super) fn new(configured: &[ServerUrl]) -> Self {
         let configured = configured.iter().map(|server| server.0.clone()).collect();
-        Self { configured, discovered: BTreeMap::new(), last: None }
+        Self {
+            configured,
+            discovered: BTreeMap::new(),
+            last: None,
+        }
     }
 
     pub(super) fn learn(&mut self, connection: &Connection) {
         let urls = connection.client.server_info().connect_urls;
-        self.discovered = urls.into_iter().filter_map(|url| Some((url.clone(), url.parse().ok()?))).collect();
+        self.discovered = urls
+            .into_iter()
+            .filter_map(|url| Some((url.clone(), url.parse().ok()?)))
+            .collect();
         self.last = Some(connection.server.clone());
     }
 
@@ -106,12 +117,27 @@ pub(super) async fn connect(
     let credentials = credentials.as_ref().map_err(|error| Trouble {
         kind: TroubleKind::BadCredentials,
         message: chain(error),
-        remedy: "correct the files in the credentials directory; they are read again within a second".to_owned(),
+        remedy: "correct the files in the credentials directory; they are read again within a second"
+            .to_owned(),
     })?;
-    if settings.credentials_required && credentials.login == Login::Anonymous && credentials.client.is_none() {
+    if settings.credentials_required && credentials.login == Login::Anonymous && credentials.client.is_none()
+    {
         return Err(Trouble {
             kind: TroubleKind::CredentialsMissing,
             message: "the sink names credentials, and none are mounted yet".to_owned(),
+            remedy: "wait for the mount, or check the Secret that the sink names and its label".to_owned(),
+        });
+    }
+    let tls = &settings.tls;
+    let named = tls.ca.iter().chain(
+        tls.client
+            .iter()
+            .flat_map(|(certificate, key)| [certificate, key]),
+    );
+    if let Some(missing) = named.into_iter().find(|path| !path.exists()) {
+        return Err(Trouble {
+            kind: TroubleKind::CredentialsMissing,
+            message: format!("the TLS file {} is not there yet", missing.display()),
             remedy: "wait for the mount, or check the Secret that the sink names and its label".to_owned(),
         });
     }
@@ -119,12 +145,28 @@ pub(super) async fn connect(
     for server in servers.order() {
         let (options, signals) = options(settings, credentials, &server)?;
         match options.connect(server.clone()).await {
-            Ok(client) => return Ok(Connection { client, signals, server: shown(&server) }),
+            Ok(client) => {
+                return Ok(Connection {
+                    client,
+                    signals,
+                    server: shown(&server),
+                });
+            }
             Err(error) => {
                 let trouble = trouble(&error, &shown(&server));
-                tracing::debug!(server = shown(&server), error = chain(&error), "connecting failed");
+                tracing::debug!(
+                    server = shown(&server),
+                    error = chain(&error),
+                    "connecting failed"
+                );
                 // A server that answers and refuses says more than one that does not answer.
-                let keep = matches!(worst, Some(Trouble { kind: TroubleKind::WrongCredentials | TroubleKind::Tls, .. }));
+                let keep = matches!(
+                    worst,
+                    Some(Trouble {
+                        kind: TroubleKind::WrongCredentials | TroubleKind::Tls,
+                        ..
+                    })
+                );
                 if !keep {
                     worst = Some(trouble);
                 }
@@ -144,7 +186,7 @@ fn options(
     server: &ServerAddr,
 ) -> Result<(ConnectOptions, Arc<Signals>), Trouble> {
     let signals = Arc::new(Signals::default());
-    let (seen, connected_before) = (Arc::clone(&signals), AtomicBool::new(false));
+    let (heard, connected_before) = (Arc::clone(&signals), AtomicBool::new(false));
     let mut options = ConnectOptions::new()
         .name(&settings.client_name)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -153,10 +195,14 @@ fn options(
         .ignore_discovered_servers()
         .max_reconnects(1)
         .reconnect_delay_callback(move |_attempt| {
-            if connected_before.swap(true, Ordering::Relaxed) { UNWANTED_RECONNECT_DELAY } else { Duration::ZERO }
+            if connected_before.swap(true, Ordering::Relaxed) {
+                UNWANTED_RECONNECT_DELAY
+            } else {
+                Duration::ZERO
+            }
         })
         .event_callback(move |event| {
-            seen.take_event(&event);
+            heard.take_event(&event);
             std::future::ready(())
         })
         .require_tls(settings.tls.required);
@@ -193,9 +239,10 @@ fn trouble(error: &ConnectError, server: &str) -> Trouble {
     let (kind, remedy) = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => credentials_refused(),
         _ if lower.contains("authentication") || lower.contains("authorization") => credentials_refused(),
-        ConnectErrorKind::Dns => {
-            (TroubleKind::Unresolvable, "correct the server's name in the sink, or the node's DNS")
-        }
+        ConnectErrorKind::Dns => (
+            TroubleKind::Unresolvable,
+            "correct the server's name in the sink, or the node's DNS",
+        ),
         ConnectErrorKind::Tls => tls_failed(),
         _ if is_tls(error) => tls_failed(),
         _ => (
@@ -203,7 +250,11 @@ fn trouble(error: &ConnectError, server: &str) -> Trouble {
             "start nats-server there, or correct the address in the sink, or let the node reach it",
         ),
     };
-    Trouble { kind, message: format!("{server}: {text}"), remedy: remedy.to_owned() }
+    Trouble {
+        kind,
+        message: format!("{server}: {text}"),
+        remedy: remedy.to_owned(),
+    }
 }
 
 fn credentials_refused() -> (TroubleKind, &'static str) {
@@ -213,14 +264,17 @@ fn credentials_refused() -> (TroubleKind, &'static str) {
 }
 
 fn tls_failed() -> (TroubleKind, &'static str) {
-    (TroubleKind::Tls, "check the server's certificate and name against the sink's CA, and the client certificate")
+    (
+        TroubleKind::Tls,
+        "check the server's certificate and name against the sink's CA, and the client certificate",
+    )
 }
 
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<async_nats::rustls::Error>() || inner.is_some_and(|inner| inner.is::<async_nats::rustls::Error>()) {
+        if error.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
             return true;
         }
         next = error.source();

@@ -26,7 +26,7 @@ use crate::publish::queue::Taken;
 use crate::publish::settings::NatsSettings;
 use crate::publish::state::{Trouble, TroubleKind};
 
-/// How long an acknowledgement is waited for: JetStream's own clients use the same.
+/// How long an acknowledgement is waited for: `JetStream`'s own clients use the same.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the answers to what is sent are waited for before a connection is given up on purpose.
 const RENEW_GRACE: Duration = Duration::from_secs(2);
@@ -47,8 +47,16 @@ pub(super) enum End {
 }
 
 enum Answer {
-    Batch { taken: Taken, sent: Instant, result: Result<PublishAck, PublishError> },
-    Agent { seq: u64, subject: String, result: Result<PublishAck, PublishError> },
+    Batch {
+        taken: Taken,
+        sent: Instant,
+        result: Result<PublishAck, PublishError>,
+    },
+    Agent {
+        seq: u64,
+        subject: String,
+        result: Result<PublishAck, PublishError>,
+    },
     Diagnosis(Diagnosis),
 }
 
@@ -131,10 +139,13 @@ impl<'a> Session<'a> {
     }
 
     pub(super) async fn run(&mut self) -> End {
-        self.sink.set_server_max_payload(self.connection.client.max_payload());
+        self.sink
+            .set_server_max_payload(self.connection.client.max_payload());
         if let Some(stream) = &self.settings.ensure {
             match ensure::ensure(&self.jetstream, stream).await {
-                Ok(done) => tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream"),
+                Ok(done) => {
+                    tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream")
+                }
                 Err(error) => self.standing = Some(ensure_trouble(&error)),
             }
         }
@@ -171,22 +182,33 @@ impl<'a> Session<'a> {
         let resume = self.pace.resume_at(now);
         let retry = self.sink.queue.next_retry().filter(later);
         let agent = self.agent_not_before.filter(later);
-        [resume, retry, agent, self.renew_until].into_iter().flatten().min()
+        [resume, retry, agent, self.renew_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Looks at what no event tells. True if the connection is not the one that this session began with.
     fn look(&mut self, now: Instant) -> bool {
-        self.sink.set_server_max_payload(self.connection.client.max_payload());
+        self.sink
+            .set_server_max_payload(self.connection.client.max_payload());
         if let Some(text) = self.connection.signals.take_refused() {
             self.standing = Some(not_permitted(&text));
             self.show_health();
         }
-        let rotated = self.files.read().ok().as_ref() != self.credentials;
-        if self.renew_until.is_none() && (rotated || self.connection.signals.leaving.load(Ordering::Relaxed)) {
+        // Files that cannot be used at the moment are no reason to give up a connection that works.
+        let rotated = self.files.read().is_ok_and(|now| Some(&now) != self.credentials);
+        if self.renew_until.is_none() && (rotated || self.connection.signals.leaving.load(Ordering::Relaxed))
+        {
             tracing::info!(sink = %self.sink.settings.name, rotated, "connecting anew");
             self.renew_until = Some(now + RENEW_GRACE);
         }
-        self.connection.client.statistics().connects.load(Ordering::Relaxed) > 1
+        self.connection
+            .client
+            .statistics()
+            .connects
+            .load(Ordering::Relaxed)
+            > 1
     }
 
     fn send_all(&mut self, now: Instant) {
@@ -206,7 +228,9 @@ impl<'a> Session<'a> {
             self.sink.queue.replace(taken.ticket, taken.batch.clone());
         }
         let batch = &taken.batch;
-        let message = self.message(&batch.message_id, &batch.headers).payload(batch.payload.clone());
+        let message = self
+            .message(&batch.message_id, &batch.headers)
+            .payload(batch.payload.clone());
         let subject = batch.subject.to_string();
         self.in_flight.0 += 1;
         self.in_flight.1 += taken.bytes;
@@ -221,14 +245,20 @@ impl<'a> Session<'a> {
         if self.agent_sending || self.agent_not_before.is_some_and(|time| time > now) {
             return;
         }
-        let Some(sealed) = self.sink.agent.next(&self.sink.settings) else { return };
+        let Some(sealed) = self.sink.agent.next(&self.sink.settings) else {
+            return;
+        };
         let message = self.message(&sealed.message.message_id, &sealed.message.headers);
         let message = message.payload(sealed.message.payload.clone());
         let (jetstream, subject) = (self.jetstream.clone(), sealed.message.subject.clone());
         self.agent_sending = true;
         self.answers.push(Box::pin(async move {
             let result = publish(jetstream, subject.clone(), message).await;
-            Answer::Agent { seq: sealed.seq, subject, result }
+            Answer::Agent {
+                seq: sealed.seq,
+                subject,
+                result,
+            }
         }));
     }
 
@@ -354,7 +384,10 @@ impl<'a> Session<'a> {
         let (message, remedy) = match kind {
             TroubleKind::StreamMissing => (
                 format!("no stream takes `{subject}`; expected is the stream `{stream}`"),
-                format!("create the stream `{stream}` with the subject `{}.>`", self.sink.settings.subject_prefix),
+                format!(
+                    "create the stream `{stream}` with the subject `{}.>`",
+                    self.sink.settings.subject_prefix
+                ),
             ),
             TroubleKind::JetStreamOff => (
                 chain(error),
@@ -362,15 +395,27 @@ impl<'a> Session<'a> {
             ),
             TroubleKind::StreamFull => (
                 chain(error),
-                format!("raise the limits of the stream `{stream}` or of its account, or free disk on the server"),
+                format!(
+                    "raise the limits of the stream `{stream}` or of its account, or free disk on the server"
+                ),
             ),
             TroubleKind::NoAck => (
-                format!("no acknowledgement for `{subject}` within {} s", ACK_TIMEOUT.as_secs()),
+                format!(
+                    "no acknowledgement for `{subject}` within {} s",
+                    ACK_TIMEOUT.as_secs()
+                ),
                 "look at the server's load and disk, and at the user's publish permissions".to_owned(),
             ),
-            _ => (chain(error), "look at the server's log; sending is tried again".to_owned()),
+            _ => (
+                chain(error),
+                "look at the server's log; sending is tried again".to_owned(),
+            ),
         };
-        Trouble { kind, message, remedy }
+        Trouble {
+            kind,
+            message,
+            remedy,
+        }
     }
 
     /// Asks the server why nobody takes the subject, and creates the stream again where that is our part.
@@ -397,7 +442,11 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn publish(jetstream: Context, subject: String, message: PublishMessage) -> Result<PublishAck, PublishError> {
+async fn publish(
+    jetstream: Context,
+    subject: String,
+    message: PublishMessage,
+) -> Result<PublishAck, PublishError> {
     jetstream.send_publish(subject, message).await?.await
 }
 
@@ -418,13 +467,17 @@ async fn look_at_stream(jetstream: &Context, stream: &str, subject: &str) -> Dia
             Diagnosis::Trouble(Trouble {
                 kind: TroubleKind::SubjectNotTaken,
                 message: format!("the stream `{stream}` takes {subjects:?}, and not `{subject}`"),
-                remedy: format!("add the subject to the stream `{stream}`, or change the sink's subject prefix"),
+                remedy: format!(
+                    "add the subject to the stream `{stream}`, or change the sink's subject prefix"
+                ),
             })
         }
         Err(error) if is_missing(&error) => Diagnosis::Trouble(Trouble {
             kind: TroubleKind::StreamMissing,
             message: format!("the stream `{stream}` does not exist; `{subject}` has nowhere to go"),
-            remedy: format!("create the stream `{stream}`, or let the sink manage it (`stream.manage: Ensure`)"),
+            remedy: format!(
+                "create the stream `{stream}`, or let the sink manage it (`stream.manage: Ensure`)"
+            ),
         }),
         // A publish-only user may not look; the first trouble stands.
         Err(_) => Diagnosis::Unknown,
@@ -445,19 +498,28 @@ fn ensure_trouble(error: &EnsureError) -> Trouble {
             TroubleKind::StreamConflict,
             "ask for what the stream has, or change the stream by hand; Weir never shrinks or replaces one",
         ),
-        (_, Some(Verdict::Retry(TroubleKind::JetStreamOff))) => {
-            (TroubleKind::JetStreamOff, "start nats-server with JetStream (-js), or enable it for the account")
-        }
-        (_, Some(Verdict::Retry(TroubleKind::StreamFull))) => {
-            (TroubleKind::StreamFull, "ask for a smaller stream, or raise the limits of the account or server")
-        }
+        (_, Some(Verdict::Retry(TroubleKind::JetStreamOff))) => (
+            TroubleKind::JetStreamOff,
+            "start nats-server with JetStream (-js), or enable it for the account",
+        ),
+        (_, Some(Verdict::Retry(TroubleKind::StreamFull))) => (
+            TroubleKind::StreamFull,
+            "ask for a smaller stream, or raise the limits of the account or server",
+        ),
         (EnsureError::Look { .. }, None) => (
             TroubleKind::JetStreamOff,
             "start nats-server with JetStream (-js), or let the user publish to `$JS.API.>`",
         ),
-        _ => (TroubleKind::StreamMissing, "create the stream by hand, or correct the sink's stream settings"),
+        _ => (
+            TroubleKind::StreamMissing,
+            "create the stream by hand, or correct the sink's stream settings",
+        ),
     };
-    Trouble { kind, message: chain(error), remedy: remedy.to_owned() }
+    Trouble {
+        kind,
+        message: chain(error),
+        remedy: remedy.to_owned(),
+    }
 }
 
 fn failure(error: &PublishError) -> Failure {
@@ -471,9 +533,13 @@ fn failure(error: &PublishError) -> Failure {
         },
         (PublishErrorKind::BrokenPipe, None) => Failure::Lost,
         (PublishErrorKind::TimedOut, None) => Failure::Retry(TroubleKind::NoAck, Retry::timeout),
-        (PublishErrorKind::StreamNotFound, None) => Failure::Retry(TroubleKind::StreamMissing, Retry::refused),
+        (PublishErrorKind::StreamNotFound, None) => {
+            Failure::Retry(TroubleKind::StreamMissing, Retry::refused)
+        }
         (PublishErrorKind::MaxPayloadExceeded, None) => Failure::Reject(LossReason::TooLarge),
-        _ if refused.is_some_and(|error| error.kind() == async_nats::client::PublishErrorKind::InvalidSubject) => {
+        _ if refused
+            .is_some_and(|error| error.kind() == async_nats::client::PublishErrorKind::InvalidSubject) =>
+        {
             Failure::Reject(LossReason::SubjectRefused)
         }
         _ => Failure::Retry(TroubleKind::Unavailable, Retry::refused),

@@ -111,14 +111,23 @@ impl QueueCore {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let bytes = batch.payload.len() + BATCH_OVERHEAD_BYTES;
-        let entry = Entry { attempts: 0, not_before: None, bytes, batch };
+        let entry = Entry {
+            attempts: 0,
+            not_before: None,
+            bytes,
+            batch,
+        };
         if self.closed {
             return vec![entry.batch];
         }
         let Some(victims) = self.room_for(&entry, ticket) else {
             return vec![entry.batch];
         };
-        let shed = victims.into_iter().filter_map(|victim| self.remove_held(victim)).map(|e| e.batch).collect();
+        let shed = victims
+            .into_iter()
+            .filter_map(|victim| self.remove_held(victim))
+            .map(|e| e.batch)
+            .collect();
         self.hold(ticket, entry);
         shed
     }
@@ -165,10 +174,18 @@ impl QueueCore {
     /// See [`super::BatchQueue::take`].
     pub fn take(&mut self, now: Instant) -> Option<Taken> {
         let ready = |entry: &Entry| entry.not_before.is_none_or(|time| time <= now);
-        let ticket = self.held.iter().find(|(_, entry)| ready(entry)).map(|(ticket, _)| *ticket)?;
+        let ticket = self
+            .held
+            .iter()
+            .find(|(_, entry)| ready(entry))
+            .map(|(ticket, _)| *ticket)?;
         let mut entry = self.remove_held(ticket)?;
-        let taken =
-            Taken { ticket, attempt: entry.attempts, bytes: entry.bytes, batch: Arc::clone(&entry.batch) };
+        let taken = Taken {
+            ticket,
+            attempt: entry.attempts,
+            bytes: entry.bytes,
+            batch: Arc::clone(&entry.batch),
+        };
         entry.attempts = entry.attempts.saturating_add(1);
         self.level.taken_bytes += entry.bytes;
         self.level.taken_batches += 1;
@@ -189,7 +206,9 @@ impl QueueCore {
 
     /// See [`super::BatchQueue::give_back`].
     pub fn give_back(&mut self, ticket: u64, not_before: Option<Instant>) -> bool {
-        let Some(mut entry) = self.remove_taken(ticket) else { return false };
+        let Some(mut entry) = self.remove_taken(ticket) else {
+            return false;
+        };
         entry.not_before = not_before;
         self.hold(ticket, entry);
         true
@@ -237,7 +256,10 @@ impl QueueCore {
         self.shed_order.clear();
         self.level = Level::default();
         let batches = |entries: &mut BTreeMap<u64, Entry>| {
-            std::mem::take(entries).into_values().map(|entry| entry.batch).collect()
+            std::mem::take(entries)
+                .into_values()
+                .map(|entry| entry.batch)
+                .collect()
         };
         (batches(&mut self.held), batches(&mut self.taken))
     }

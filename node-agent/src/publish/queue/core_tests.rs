@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +26,10 @@ fn bases(batches: &[Arc<SealedBatch>]) -> Vec<u64> {
 }
 
 fn queue(batches: usize) -> QueueCore {
-    QueueCore::new(Bounds { bytes: usize::MAX, batches })
+    QueueCore::new(Bounds {
+        bytes: usize::MAX,
+        batches,
+    })
 }
 
 #[test]
@@ -37,7 +40,11 @@ fn queue_full_sheds_the_oldest_of_the_lowest_priority() {
     }
     assert_eq!(bases(&queue.push(batch(100, 1, 3))), [1]);
     assert_eq!(bases(&queue.push(batch(100, 1, 4))), [2]);
-    assert_eq!(bases(&queue.push(batch(100, 1, 5))), [0], "equal priority: the oldest goes");
+    assert_eq!(
+        bases(&queue.push(batch(100, 1, 5))),
+        [0],
+        "equal priority: the oldest goes"
+    );
 }
 
 #[test]
@@ -49,12 +56,19 @@ fn queue_full_sheds_the_pushed_batch_when_it_is_the_lowest() {
 
 #[test]
 fn queue_full_sheds_nothing_in_vain() {
-    let mut queue = QueueCore::new(Bounds { bytes: 4 * (100 + BATCH_OVERHEAD_BYTES), batches: 9 });
+    let mut queue = QueueCore::new(Bounds {
+        bytes: 4 * (100 + BATCH_OVERHEAD_BYTES),
+        batches: 9,
+    });
     for (base, priority) in [(0, 1), (1, 9), (2, 9), (3, 9)] {
         assert!(queue.push(batch(priority, 100, base)).is_empty());
     }
     let shed = queue.push(batch(5, 100 + BATCH_OVERHEAD_BYTES + 1, 4));
-    assert_eq!(bases(&shed), [4], "room for it needs a batch of higher priority to go, so nothing else goes");
+    assert_eq!(
+        bases(&shed),
+        [4],
+        "room for it needs a batch of higher priority to go, so nothing else goes"
+    );
     assert_eq!(queue.level().held_batches, 4);
 }
 
@@ -67,7 +81,10 @@ fn queue_full_prefers_to_shed_what_was_never_sent() {
     assert!(queue.push(batch(5, 1, 1)).is_empty());
     assert!(queue.give_back(taken.ticket, None));
     assert_eq!(bases(&queue.push(batch(5, 1, 2))), [1]);
-    assert_eq!(queue.take(now).map(|taken| (taken.batch.base, taken.attempt)), Some((0, 1)));
+    assert_eq!(
+        queue.take(now).map(|taken| (taken.batch.base, taken.attempt)),
+        Some((0, 1))
+    );
 }
 
 #[test]
@@ -93,7 +110,10 @@ fn queue_cleared_forgets_what_was_taken() {
     let taken = queue.take(Instant::now()).expect("is held");
     let (held, unanswered) = queue.clear();
     assert_eq!((bases(&held), bases(&unanswered)), (vec![1], vec![0]));
-    assert!(queue.settle(taken.ticket).is_none(), "a late answer finds nothing");
+    assert!(
+        queue.settle(taken.ticket).is_none(),
+        "a late answer finds nothing"
+    );
     assert!(!queue.give_back(taken.ticket, None));
     assert!(queue.is_idle());
     queue.close();
@@ -120,17 +140,19 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Conservation: what was pushed is held, taken, settled or shed, each once. The bounds hold unless what is taken
-    /// alone exceeds them, and a batch is only ever shed when nothing of lower priority is held.
+    /// Conservation: what was pushed is held, taken, settled or shed, each once. The bounds hold; where lowering them left
+    /// more taken than they allow, nothing is added. Nothing of lower priority stays when a held batch is shed; a pushed one
+    /// is shed itself only if all that is of lower priority, or older and equal, would not make room for it.
     #[test]
     fn queue_conserves_batches_and_keeps_its_bounds(steps in prop::collection::vec(step(), 1..200)) {
         let start = Instant::now();
         let mut bounds = Bounds { bytes: 20_000, batches: 8 };
         let mut queue = QueueCore::new(bounds);
-        let (mut pushed, mut settled, mut shed) = (0_u64, 0_u64, BTreeMap::new());
+        let (mut pushed, mut settled, mut shed) = (0_u64, 0_u64, BTreeSet::new());
         let mut clock = start;
         for step in steps {
             clock += Duration::from_secs(1);
+            let (before, pushed_before) = (queue.level(), pushed);
             let mut gone = Vec::new();
             match step {
                 Step::Push { priority, bytes } => {
@@ -159,12 +181,26 @@ proptest! {
             }
             let lowest_held = queue.held.values().map(|entry| entry.batch.priority).min();
             for batch in gone {
-                prop_assert!(lowest_held.is_none_or(|lowest| batch.priority <= lowest));
-                prop_assert!(shed.insert(batch.base, ()).is_none(), "shed twice");
+                if Some(&batch.base) == pushed.checked_sub(1).as_ref() && pushed > pushed_before {
+                    let bytes = batch.payload.len() + BATCH_OVERHEAD_BYTES;
+                    let mut without = queue.level();
+                    without.held_bytes += bytes;
+                    without.held_batches += 1;
+                    for entry in queue.held.values() {
+                        if entry.batch.priority < batch.priority || (entry.batch.priority == batch.priority && entry.attempts == 0) {
+                            without.held_bytes -= entry.bytes;
+                            without.held_batches -= 1;
+                        }
+                    }
+                    prop_assert!(!without.fits(bounds), "{without:?} would fit {bounds:?}");
+                } else {
+                    prop_assert!(lowest_held.is_none_or(|lowest| batch.priority <= lowest));
+                }
+                prop_assert!(shed.insert(batch.base), "shed twice");
             }
             let level = queue.level();
-            let only_taken = level.held_batches == 0;
-            prop_assert!(only_taken || level.fits(bounds), "{level:?} exceeds {bounds:?}");
+            let not_more = level.bytes() <= before.bytes() && level.batches() <= before.batches();
+            prop_assert!(level.fits(bounds) || not_more, "{before:?} became {level:?} with {bounds:?}");
             let held_bytes: usize = queue.held.values().map(|entry| entry.bytes).sum();
             let taken_bytes: usize = queue.taken.values().map(|entry| entry.bytes).sum();
             prop_assert_eq!((level.held_bytes, level.taken_bytes), (held_bytes, taken_bytes));

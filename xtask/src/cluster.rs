@@ -19,7 +19,7 @@ mod teardown;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -32,43 +32,43 @@ use self::state::State;
 use crate::tools::{Ctx, debian, is_root, privileged};
 use crate::{images, shell, workspace};
 
-const PACKAGES: &[debian::Package] = &[
-    debian::Package {
-        name: "containerd",
-        why: "runs the pods of local nodes",
-        remedy: "install containerd",
-    },
-    debian::Package {
-        name: "runc",
-        why: "runs the containers of local nodes",
-        remedy: "install runc",
-    },
-    debian::Package {
-        name: "containernetworking-plugins",
-        why: "gives pods their addresses",
-        remedy: "install the CNI plugins into /usr/lib/cni",
-    },
-    debian::Package {
-        name: "nftables",
-        why: "kube-proxy translates service addresses with it",
-        remedy: "install nft",
-    },
-    debian::Package {
-        name: "conntrack",
-        why: "kube-proxy ends stale connections with it",
-        remedy: "install conntrack",
-    },
-    debian::Package {
-        name: "ethtool",
-        why: "the kubelet asks for it",
-        remedy: "install ethtool",
-    },
-    debian::Package {
-        name: "iproute2",
-        why: "makes the cluster's network",
-        remedy: "install iproute2",
-    },
+/// Program that shows that a package is there, whoever installed it, and the package. The CNI plugins have none.
+const PACKAGES: [(&str, debian::Package); 6] = [
+    needed("containerd", "containerd", "runs the pods of local nodes"),
+    needed("runc", "runc", "runs the containers of local nodes"),
+    needed(
+        "nft",
+        "nftables",
+        "kube-proxy translates service addresses with it",
+    ),
+    needed(
+        "conntrack",
+        "conntrack",
+        "kube-proxy ends stale connections with it",
+    ),
+    needed("ethtool", "ethtool", "the kubelet asks for it"),
+    needed("ip", "iproute2", "makes the cluster's network"),
 ];
+const CNI: debian::Package = debian::Package {
+    name: "containernetworking-plugins",
+    why: "gives pods their addresses",
+    remedy: "install the CNI plugins ptp, host-local and loopback into /opt/cni/bin",
+};
+
+const fn needed(
+    program: &'static str,
+    name: &'static str,
+    why: &'static str,
+) -> (&'static str, debian::Package) {
+    (
+        program,
+        debian::Package {
+            name,
+            why,
+            remedy: "install it by other means and put it on PATH",
+        },
+    )
+}
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, clap::Args)]
@@ -180,13 +180,33 @@ fn prepare_local(action: &Action, layout: Layout) -> Result<Local> {
             layout,
         });
     }
-    debian::ensure(&ctx, PACKAGES)?;
+    ensure_packages(&ctx)?;
     let kube = binary::ensure(&ctx)?;
     std::fs::create_dir_all(layout.root())
         .with_context(|| format!("creating {}", layout.root().display()))?;
     let source = binary::module().join("pause.rs");
     images::ensure_pause(&ctx, &source, config::PAUSE_IMAGE, &layout.pause_image())?;
     Ok(Local { layout, kube })
+}
+
+/// Installs what is missing, in one go.
+fn ensure_packages(ctx: &Ctx) -> Result<()> {
+    // The system's own tools may be in folders that only root has on PATH.
+    let exists = |program: &str| {
+        shell::which(program).is_some()
+            || ["/usr/sbin", "/sbin"]
+                .iter()
+                .any(|folder| Path::new(folder).join(program).exists())
+    };
+    let mut missing: Vec<_> = PACKAGES
+        .into_iter()
+        .filter(|(program, _)| !exists(program))
+        .map(|(_, package)| package)
+        .collect();
+    if config::cni_plugins().is_none() {
+        missing.push(CNI);
+    }
+    debian::ensure(ctx, &missing)
 }
 
 /// Does the same once more as root: namespaces, cgroups and containers need it.
@@ -229,7 +249,8 @@ impl Provider {
             (Self::Local(local), Action::Up(options)) => up(local, options),
             (Self::Local(local), Action::Down) => {
                 teardown::claim(&local.layout)?;
-                teardown::down(&local.layout, &local.kube)
+                teardown::down(&local.layout, &local.kube)?;
+                give_remains_to_user(&local.layout)
             }
             (Self::Local(local), Action::Status) => status::print(local),
             (Self::Local(local), Action::Load { archives }) => {
@@ -253,6 +274,12 @@ fn up(local: &Local, options: &Options) -> Result<()> {
         "{}",
         kubeconfig::publish(&local.layout, &local.kube, Path::new(&home))?
     );
+    if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
+        println!(
+            "KUBECONFIG is set in your shell and wins: `export KUBECONFIG={}`",
+            local.layout.kubeconfig().display()
+        );
+    }
     if shell::which("kubectl").is_none() {
         println!(
             "kubectl is not installed; one is in {0}: `export PATH={0}:$PATH`",
@@ -262,10 +289,30 @@ fn up(local: &Local, options: &Options) -> Result<()> {
     give_to_user(local)
 }
 
+/// Who typed the command, when sudo ran it.
+fn sudo_user() -> Option<(u32, u32)> {
+    let id = |name: &str| std::env::var(name).ok()?.parse().ok();
+    id("SUDO_UID").zip(id("SUDO_GID"))
+}
+
+/// What stays below `target` must not stop the user's own `cargo clean`.
+fn give_remains_to_user(layout: &Layout) -> Result<()> {
+    let Some((user, group)) = sudo_user() else {
+        return Ok(());
+    };
+    let mut chown = Command::new("chown");
+    shell::capture(
+        chown
+            .arg("--recursive")
+            .arg(format!("{user}:{group}"))
+            .arg(layout.root()),
+    )
+    .map(drop)
+}
+
 /// Under sudo, the user who typed the command owns what kubectl must read.
 fn give_to_user(local: &Local) -> Result<()> {
-    let id = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
+    let Some((user, group)) = sudo_user() else {
         return Ok(());
     };
     let layout = &local.layout;

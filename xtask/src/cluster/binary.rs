@@ -124,7 +124,9 @@ mod tests {
         let entries = fs::read_dir(module()).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().into_string().unwrap());
         let go: Vec<String> = names
-            .filter(|name| name.starts_with("go.") || Path::new(name).extension().is_some_and(|kind| kind == "go"))
+            .filter(|name| {
+                name.starts_with("go.") || Path::new(name).extension().is_some_and(|kind| kind == "go")
+            })
             .collect();
         assert_eq!(go.len(), SOURCES.len(), "{go:?}");
     }

@@ -10,6 +10,9 @@ use super::layout::{CONTROL_ADDRESS, DNS_SERVICE, Layout, Node, POD_CIDR};
 /// The image that holds a pod's namespaces, built by this program from `e2e/cluster/pause.rs`.
 pub(crate) const PAUSE_IMAGE: &str = "weir.local/pause:1";
 
+/// Debian's place for the CNI plugins, then everybody else's.
+const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
+
 /// Tests count what Weir's service accounts write; everything else is noise.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -109,6 +112,7 @@ conntrack: {{maxPerCore: 0}}
 
 /// The node's mount namespace puts the node's own folders at containerd's usual places, so none is named here.
 fn containerd() -> String {
+    let plugins = cni_plugins().unwrap_or(CNI_FOLDERS[0]);
     format!(
         r#"version = 2
 disabled_plugins = [
@@ -124,7 +128,7 @@ disabled_plugins = [
   restrict_oom_score_adj = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{plugins}"
     conf_dir = "/etc/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "runc"
@@ -134,6 +138,15 @@ disabled_plugins = [
         SystemdCgroup = false
 "#
     )
+}
+
+/// Where the CNI plugins are.
+pub(crate) fn cni_plugins() -> Option<&'static str> {
+    CNI_FOLDERS.into_iter().find(|folder| {
+        ["ptp", "host-local", "loopback"]
+            .iter()
+            .all(|name| Path::new(folder).join(name).exists())
+    })
 }
 
 /// Each pod has a routed pair of its own (`ptp`): on a bridge, a reply between two pods of one node would bypass

@@ -112,7 +112,10 @@ impl Local {
         })
         .with_context(|| self.hint(Component::ControllerManager))?;
         // One that ended after it was started would otherwise show only in what it leaves undone.
-        match all.iter().find(|component| process::running(&self.layout, &component.to_string()).is_none()) {
+        match all
+            .iter()
+            .find(|component| process::running(&self.layout, &component.to_string()).is_none())
+        {
             Some(component) => Err(anyhow!("{component} ended").context(self.hint(*component))),
             None => Ok(()),
         }

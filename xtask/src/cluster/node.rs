@@ -53,10 +53,20 @@ pub(crate) fn mount(layout: &Layout, node: Node, holder: u32, masked_tracefs: bo
         for target in [TRACEFS, DEBUGFS] {
             run(&["mount", "-t", "tmpfs", "-o", "ro,size=0", "masked", target])?;
         }
-        Ok(())
-    } else {
-        run(&["mount", "-t", "tracefs", "tracefs", TRACEFS])
+        return Ok(());
     }
+    let mounts = fs::read_to_string(format!("/proc/{holder}/mounts")).context("reading the node's mounts")?;
+    if !has_tracefs(&mounts) {
+        run(&["mount", "-t", "tracefs", "tracefs", TRACEFS])?;
+    }
+    Ok(())
+}
+
+/// There is one tracefs per kernel, and it cannot be mounted twice in one place: the host may have done it.
+fn has_tracefs(mounts: &str) -> bool {
+    mounts
+        .lines()
+        .any(|line| line.split(' ').skip(1).take(2).eq([TRACEFS, "tracefs"]))
 }
 
 /// Creates a mount point that the host lacks, and notes it so that it goes with the cluster.
@@ -104,6 +114,15 @@ fn note(layout: &Layout) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tracefs_counts_only_at_its_place() {
+        assert!(has_tracefs(
+            "proc /proc proc rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n"
+        ));
+        assert!(!has_tracefs("tracefs /sys/kernel/debug/tracing tracefs rw 0 0\n"));
+        assert!(!has_tracefs("tmpfs /sys/kernel/tracing tmpfs ro 0 0\n"));
+    }
 
     #[test]
     fn created_mount_points_go_and_used_ones_stay() {

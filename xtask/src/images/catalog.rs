@@ -49,7 +49,13 @@ pub(crate) fn testbox(architecture: &'static str, busybox: &Path) -> Result<Imag
     tree.insert("bin/busybox".to_owned(), executable(busybox)?);
     // Without it, the C library that Debian's busybox is linked with would load resolvers that are not here.
     let resolvers = b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec();
-    tree.insert("etc/nsswitch.conf".to_owned(), Entry::File { mode: 0o644, content: resolvers });
+    tree.insert(
+        "etc/nsswitch.conf".to_owned(),
+        Entry::File {
+            mode: 0o644,
+            content: resolvers,
+        },
+    );
     for applet in shell::capture(Command::new(busybox).arg("--list"))?
         .lines()
         .filter(|name| *name != "busybox")

@@ -23,6 +23,7 @@ use std::time::Duration;
 use weir_node_agent::publish::{DrainReport, LossReason, Target, TroubleKind};
 
 use crate::rig::{EVENTS, Rig, sink};
+use crate::wait::until_value;
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -104,4 +105,39 @@ async fn batch_for_a_removed_sink_is_counted() {
     assert_eq!(losses[0].reason, LossReason::SinkRemoved);
     assert_eq!(rig.book.counts().shed, u64::from(EVENTS));
     assert!(rig.handle.max_payload(rig::SINK).is_none());
+}
+
+/// *Scenario:* a sink that cannot write is removed while batches wait for it.
+/// *Guarantees:* it is given its grace period, then what is left is counted shed for that reason, and it no longer shows
+/// in `/readyz` nor among the degraded.
+#[tokio::test]
+async fn sink_removed_while_it_cannot_write_sheds_after_its_grace() {
+    let rig = Rig::start(Target::File("/dev/full".into())).await;
+    for _ in 0..3 {
+        rig.push(100, 10);
+    }
+    rig.until_degraded(TroubleKind::DiskFull).await;
+    let degraded = "weir_agent_publish_degraded_sinks{sink_type=\"file\"}";
+    let text = rig.metrics.encode().expect("encodes");
+    assert!(text.contains(&format!("{degraded} 1")), "{text}");
+    rig.publisher.set_sinks(Vec::new()).await.expect("runs");
+    assert_eq!(rig.book.counts().shed, 0, "it still has its grace period");
+    let shed = 3 * u64::from(EVENTS);
+    until_value(
+        "everything is shed",
+        || rig.book.counts(),
+        |counts| counts.shed == shed,
+    )
+    .await;
+    assert!(
+        rig.book
+            .losses()
+            .iter()
+            .all(|loss| loss.reason == LossReason::SinkRemoved)
+    );
+    let gone = |report: &String| !report.contains("sink/default");
+    let report = || rig.readiness.report(std::time::SystemTime::now()).text();
+    until_value("it no longer shows", report, gone).await;
+    let text = rig.metrics.encode().expect("encodes");
+    assert!(text.contains(&format!("{degraded} 0")), "{text}");
 }

@@ -12,7 +12,7 @@ use super::agent_events::AgentBuffer;
 use super::metrics::{Outcome, OutcomeLabels, PublishMetrics, Retry, RetryLabels, SinkLabels, SinkType};
 use super::outcome::{Loss, LossReason, Outcomes};
 use super::queue::{BatchQueue, Bounds, Level, Taken};
-use super::settings::{SinkSettings, Target};
+use super::settings::SinkSettings;
 use super::state::StateCell;
 use crate::batch::SealedBatch;
 use crate::ledger::Out;
@@ -69,11 +69,7 @@ impl SinkShared {
     }
 
     fn sink_type(&self) -> SinkType {
-        match self.settings.target {
-            Target::Nats(_) => SinkType::nats,
-            Target::Stdout => SinkType::stdout,
-            Target::File(_) => SinkType::file,
-        }
+        SinkType::of(&self.settings.target)
     }
 
     fn labels(&self) -> SinkLabels {
@@ -104,7 +100,7 @@ impl SinkShared {
     /// The next batch to send.
     pub(crate) fn take(&self, now: Instant) -> Option<Taken> {
         let taken = self.queue.take(now, |batch| {
-            self.outcomes.moved(&batch.counts, Out::Queued, Out::Unacked)
+            self.outcomes.moved(&batch.counts, Out::Queued, Out::Unacked);
         })?;
         self.show_level();
         Some(taken)
@@ -151,7 +147,7 @@ impl SinkShared {
     pub(crate) fn retry(&self, taken: &Taken, not_before: Option<Instant>, reason: Retry) {
         let count = || {
             self.outcomes
-                .moved(&taken.batch.counts, Out::Unacked, Out::Queued)
+                .moved(&taken.batch.counts, Out::Unacked, Out::Queued);
         };
         if self.queue.give_back(taken.ticket, not_before, count) {
             let labels = RetryLabels {

@@ -8,6 +8,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use weir_runtime::metrics::Metrics;
 
+use super::settings::Target;
+
 /// The kind of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the variants are the label values")]
@@ -18,6 +20,16 @@ pub enum SinkType {
     stdout,
     /// A file.
     file,
+}
+
+impl SinkType {
+    pub(crate) fn of(target: &Target) -> Self {
+        match target {
+            Target::Nats(_) => Self::nats,
+            Target::Stdout => Self::stdout,
+            Target::File(_) => Self::file,
+        }
+    }
 }
 
 /// What became of a batch.
@@ -82,6 +94,7 @@ pub struct PublishMetrics {
     pub(crate) queue_batches: Family<SinkLabels, Gauge>,
     pub(crate) queue_bytes: Family<SinkLabels, Gauge>,
     pub(crate) ack_duration: Family<SinkLabels, Histogram>,
+    pub(crate) degraded: Family<SinkLabels, Gauge>,
 }
 
 impl PublishMetrics {
@@ -98,6 +111,7 @@ impl PublishMetrics {
             queue_batches: Family::default(),
             queue_bytes: Family::default(),
             ack_duration: Family::new_with_constructor(latency),
+            degraded: Family::default(),
         };
         metrics.register(|registry| handles.register_in(registry));
         handles
@@ -114,6 +128,7 @@ impl PublishMetrics {
             queue_batches,
             queue_bytes,
             ack_duration,
+            degraded,
         } = self;
         registry.register(
             "publish_batches",
@@ -145,6 +160,11 @@ impl PublishMetrics {
             "publish_queue_batches",
             "Batches waiting to be sent",
             queue_batches.clone(),
+        );
+        registry.register(
+            "publish_degraded_sinks",
+            "Sinks that are degraded",
+            degraded.clone(),
         );
         let help = "Memory of the batches that wait or are unanswered";
         registry.register("publish_queue_bytes", help, queue_bytes.clone());

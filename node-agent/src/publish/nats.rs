@@ -5,6 +5,7 @@
 
 mod connect;
 mod session;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use weir_runtime::readiness::Readiness;
 use super::agent_events::{AgentBuffer, AgentEvent, LossEncoder};
 use super::delivery::SinkShared;
 use super::file::FileOutput;
-use super::metrics::PublishMetrics;
+use super::metrics::{PublishMetrics, SinkLabels, SinkType};
 use super::outcome::{Loss, LossReason, Outcomes};
 use super::queue::Bounds;
 use super::settings::{SinkSettings, Target};
@@ -33,7 +33,7 @@ pub const DEFAULT_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// Batches of all sinks together: with the default memory, batches of 4 KiB on average reach both bounds at once.
 const MAX_BATCHES: usize = 8192;
 /// How long a removed sink may still take what was accepted for it.
-const RETIRE_GRACE: Duration = Duration::from_mins(1);
+pub const DEFAULT_RETIRE_GRACE: Duration = Duration::from_mins(1);
 /// Sinks that wait to be started: an edit brings at most one per profile, and the publish thread takes them at once.
 const START_QUEUE: usize = 64;
 
@@ -41,6 +41,8 @@ const START_QUEUE: usize = 64;
 pub struct PublisherParts {
     /// Memory bound of all batches; [`DEFAULT_MEMORY_BYTES`] unless there is a reason.
     pub memory_bytes: usize,
+    /// How long a removed sink may still take what was pushed for it; [`DEFAULT_RETIRE_GRACE`] but in tests.
+    pub retire_grace: Duration,
     /// Who is told what became of events.
     pub outcomes: Arc<dyn Outcomes>,
     /// Writes `agent.loss` events.
@@ -244,7 +246,7 @@ impl Publisher {
         self.handle.clone()
     }
 
-    /// Makes these the sinks. Unchanged ones go on; changed and removed ones still take for at most 60 s what was
+    /// Makes these the sinks. Unchanged ones go on; changed and removed ones still take, for a grace period, what was
     /// pushed before, while new batches go to the new ones.
     pub async fn set_sinks(&self, settings: Vec<SinkSettings>) -> Result<(), Ended> {
         let mut work = Vec::new();
@@ -319,7 +321,11 @@ impl Directory {
             .agents
             .entry(Arc::clone(&settings.name))
             .or_insert_with(|| Arc::new(AgentBuffer::new(Arc::clone(&parts.encode_losses))));
-        let state = StateCell::new(Arc::clone(&settings.name), parts.readiness.clone());
+        let labels = SinkLabels {
+            sink_type: SinkType::of(&settings.target),
+        };
+        let degraded = parts.metrics.degraded.get_or_create(&labels).clone();
+        let state = StateCell::new(Arc::clone(&settings.name), parts.readiness.clone(), degraded);
         let bounds = Bounds {
             bytes: parts.memory_bytes,
             batches: MAX_BATCHES,
@@ -330,17 +336,18 @@ impl Directory {
 
     /// Lets a removed sink take what it still can, and sheds the rest.
     async fn retire(&self, sink: Arc<SinkShared>) {
-        timeout(RETIRE_GRACE, sink.queue.idle()).await.ok();
+        let grace = self.parts.retire_grace;
+        timeout(grace, sink.queue.idle()).await.ok();
         let events = sink.shed_all(LossReason::SinkRemoved);
         if events > 0 {
             tracing::warn!(sink = %sink.settings.name, events, "a removed sink did not take everything in time");
         }
         let replaced = self.sinks().current.contains_key(&sink.settings.name);
         if !replaced {
-            timeout(RETIRE_GRACE, sink.agent.idle()).await.ok();
-            sink.state.remove();
+            timeout(grace, sink.agent.idle()).await.ok();
         }
         sink.stop.cancel();
+        sink.state.remove(replaced);
         let mut sinks = self.sinks();
         sinks.retiring.retain(|other| !Arc::ptr_eq(other, &sink));
         self.share_memory(&sinks);

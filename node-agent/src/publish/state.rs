@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use prometheus_client::metrics::gauge::Gauge;
 use weir_runtime::readiness::{Readiness, State};
 
 /// The closed set of what can be wrong with a sink.
@@ -106,10 +107,12 @@ pub(crate) struct StateCell {
     sink: Arc<str>,
     readiness: Readiness,
     state: Mutex<SinkState>,
+    /// How many sinks of this type are degraded.
+    degraded: Gauge,
 }
 
 impl StateCell {
-    pub(crate) fn new(sink: Arc<str>, readiness: Readiness) -> Self {
+    pub(crate) fn new(sink: Arc<str>, readiness: Readiness, degraded: Gauge) -> Self {
         let component = format!("sink/{sink}");
         readiness.set(&component, State::Starting, SystemTime::now());
         Self {
@@ -117,6 +120,7 @@ impl StateCell {
             sink,
             readiness,
             state: Mutex::new(SinkState::Connecting),
+            degraded,
         }
     }
 
@@ -128,6 +132,7 @@ impl StateCell {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state != SinkState::Live {
             tracing::info!(sink = %self.sink, "sink is live");
+            self.recovered(&state);
             *state = SinkState::Live;
             self.readiness
                 .set(&self.component, State::Live, SystemTime::now());
@@ -143,7 +148,10 @@ impl StateCell {
                 trouble: known,
                 since,
             } if known.kind == trouble.kind => *since,
-            _ => {
+            known => {
+                if !matches!(known, SinkState::Degraded { .. }) {
+                    self.degraded.inc();
+                }
                 let reason = trouble.kind.as_str();
                 tracing::warn!(sink = %self.sink, reason, remedy = trouble.remedy, "sink is degraded: {}", trouble.message);
                 now
@@ -156,8 +164,20 @@ impl StateCell {
             .set(&self.component, State::Degraded { reason, remedy }, since);
     }
 
-    /// The sink is no more.
-    pub(crate) fn remove(&self) {
+    fn recovered(&self, before: &SinkState) {
+        if matches!(before, SinkState::Degraded { .. }) {
+            self.degraded.dec();
+        }
+    }
+
+    /// The sink is no more. `shown_by_another` if one of the same name has taken its place.
+    pub(crate) fn remove(&self, shown_by_another: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.recovered(&state);
+        *state = SinkState::Connecting;
+        if shown_by_another {
+            return;
+        }
         self.readiness.remove(&self.component);
     }
 }

@@ -25,6 +25,8 @@ use crate::wait::until_value;
 pub const SINK: &str = "default";
 pub const STREAM: &str = "WEIR";
 pub const PREFIX: &str = "weir.events";
+/// Long enough for a sink that answers.
+const RETIRE_GRACE: Duration = Duration::from_secs(1);
 /// Events in each batch.
 pub const EVENTS: u32 = 10;
 
@@ -99,6 +101,7 @@ impl Rig {
         );
         let parts = PublisherParts {
             memory_bytes,
+            retire_grace: RETIRE_GRACE,
             outcomes: book.clone(),
             encode_losses: Arc::new(losses_as_text),
             readiness: readiness.clone(),

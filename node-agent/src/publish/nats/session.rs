@@ -1,39 +1,38 @@
 //! Publishing over one connection: a bounded window of unanswered batches, and what each answer means.
 
-use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{ContextBuilder, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::{self, Context};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use weir_runtime::backoff::Backoff;
 
 use super::connect::{Connection, chain};
-use crate::publish::codes::{Verdict, verdict};
+use super::verdict::{
+    ACK_TIMEOUT, Diagnosis, Failure, ensure_trouble, failure, look_at_stream, not_permitted, trouble,
+};
 use crate::publish::compress::compressed;
 use crate::publish::credentials::{CredentialFiles, Credentials};
 use crate::publish::delivery::SinkShared;
-use crate::publish::ensure::{self, EnsureError, covers, is_missing};
-use crate::publish::metrics::Retry;
-use crate::publish::outcome::LossReason;
+use crate::publish::ensure;
 use crate::publish::pace::{Pace, WINDOW_BATCHES};
 use crate::publish::queue::Taken;
 use crate::publish::settings::NatsSettings;
 use crate::publish::state::{Trouble, TroubleKind};
 
-/// How long an acknowledgement is waited for: `JetStream`'s own clients use the same.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the answers to what is sent are waited for before a connection is given up on purpose.
 const RENEW_GRACE: Duration = Duration::from_secs(2);
 /// How often files and the connection's own numbers are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server is asked what is wrong with the stream.
 const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a stream that is not as asked for is looked at again.
+const STANDING_INTERVAL: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
@@ -58,22 +57,6 @@ enum Answer {
         result: Result<PublishAck, PublishError>,
     },
     Diagnosis(Diagnosis),
-}
-
-/// What asking the server about the stream found.
-enum Diagnosis {
-    /// The stream is there and takes the subject.
-    Fine,
-    /// What is wrong.
-    Trouble(Trouble),
-    /// It cannot be told.
-    Unknown,
-}
-
-enum Failure {
-    Reject(LossReason),
-    Retry(TroubleKind, Retry),
-    Lost,
 }
 
 pub(super) struct Session<'a> {
@@ -144,7 +127,7 @@ impl<'a> Session<'a> {
         if let Some(stream) = &self.settings.ensure {
             match ensure::ensure(&self.jetstream, stream).await {
                 Ok(done) => {
-                    tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream")
+                    tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream");
                 }
                 Err(error) => self.standing = Some(ensure_trouble(&error)),
             }
@@ -195,6 +178,13 @@ impl<'a> Session<'a> {
         if let Some(text) = self.connection.signals.take_refused() {
             self.standing = Some(not_permitted(&text));
             self.show_health();
+        }
+        let forbidden = self
+            .standing
+            .as_ref()
+            .map(|trouble| trouble.kind == TroubleKind::NotPermitted);
+        if forbidden == Some(false) {
+            self.diagnose("", STANDING_INTERVAL);
         }
         // Files that cannot be used at the moment are no reason to give up a connection that works.
         let rotated = self.files.read().is_ok_and(|now| Some(&now) != self.credentials);
@@ -282,7 +272,7 @@ impl<'a> Session<'a> {
                 match result {
                     Ok(ack) => {
                         self.sink.acked(taken.ticket, ack.duplicate, sent);
-                        self.good_answer();
+                        self.good_answer(&taken.batch.subject);
                     }
                     Err(error) => return self.batch_failed(&taken, &error),
                 }
@@ -295,16 +285,25 @@ impl<'a> Session<'a> {
                         self.agent_attempt = 0;
                         self.agent_not_before = None;
                         self.agent_trouble = None;
-                        self.good_answer();
+                        self.good_answer(&subject);
                     }
                     Err(error) => return self.agent_event_failed(seq, &subject, &error),
                 }
             }
             Answer::Diagnosis(diagnosis) => {
                 self.diagnosing = false;
+                let ensured = self.settings.ensure.is_some();
                 match diagnosis {
-                    Diagnosis::Fine => self.pace.answered(),
-                    Diagnosis::Trouble(trouble) => self.sink.state.degraded(trouble),
+                    Diagnosis::Fine => {
+                        self.pace.answered();
+                        if ensured && self.standing.take().is_some() {
+                            self.show_health();
+                        }
+                    }
+                    Diagnosis::Trouble(trouble) => {
+                        self.standing = ensured.then(|| trouble.clone());
+                        self.sink.state.degraded(trouble);
+                    }
                     Diagnosis::Unknown => {}
                 }
             }
@@ -312,8 +311,12 @@ impl<'a> Session<'a> {
         false
     }
 
-    fn good_answer(&mut self) {
+    fn good_answer(&mut self, subject: &str) {
         self.answered = true;
+        let forbidden = |trouble: &Trouble| trouble.kind == TroubleKind::NotPermitted;
+        // The server's text quotes the subject.
+        let permitted = |trouble: &Trouble| forbidden(trouble) && trouble.message.contains(subject);
+        self.standing.take_if(|trouble| permitted(trouble));
         self.pace.answered();
         self.show_health();
     }
@@ -332,8 +335,7 @@ impl<'a> Session<'a> {
             Failure::Reject(reason) => {
                 tracing::debug!(error = chain(error), "refused");
                 self.sink.rejected(taken.ticket, reason);
-                // The sink as a whole answers.
-                self.good_answer();
+                self.good_answer(&taken.batch.subject);
                 false
             }
             Failure::Retry(kind, reason) => {
@@ -358,7 +360,7 @@ impl<'a> Session<'a> {
                 let delay = Backoff::delay(FIRST_RETRY, LONGEST_RETRY, self.agent_attempt, rand::random());
                 self.agent_attempt = self.agent_attempt.saturating_add(1);
                 self.agent_not_before = Some(Instant::now() + delay);
-                self.agent_trouble = Some(self.trouble(kind, subject, error));
+                self.agent_trouble = Some(self.trouble_of(kind, subject, error));
                 self.degraded(kind, subject, error);
             }
         }
@@ -373,59 +375,28 @@ impl<'a> Session<'a> {
             self.show_health();
             return;
         }
-        self.sink.state.degraded(self.trouble(kind, subject, error));
+        self.sink.state.degraded(self.trouble_of(kind, subject, error));
         if kind == TroubleKind::StreamMissing {
-            self.diagnose(subject);
+            self.diagnose(subject, DIAGNOSIS_INTERVAL);
         }
     }
 
-    fn trouble(&self, kind: TroubleKind, subject: &str, error: &PublishError) -> Trouble {
-        let stream = self.settings.stream.as_deref().unwrap_or("(any)");
-        let (message, remedy) = match kind {
-            TroubleKind::StreamMissing => (
-                format!("no stream takes `{subject}`; expected is the stream `{stream}`"),
-                format!(
-                    "create the stream `{stream}` with the subject `{}.>`",
-                    self.sink.settings.subject_prefix
-                ),
-            ),
-            TroubleKind::JetStreamOff => (
-                chain(error),
-                "start nats-server with JetStream (-js), or enable it for the account".to_owned(),
-            ),
-            TroubleKind::StreamFull => (
-                chain(error),
-                format!(
-                    "raise the limits of the stream `{stream}` or of its account, or free disk on the server"
-                ),
-            ),
-            TroubleKind::NoAck => (
-                format!(
-                    "no acknowledgement for `{subject}` within {} s",
-                    ACK_TIMEOUT.as_secs()
-                ),
-                "look at the server's load and disk, and at the user's publish permissions".to_owned(),
-            ),
-            _ => (
-                chain(error),
-                "look at the server's log; sending is tried again".to_owned(),
-            ),
-        };
-        Trouble {
-            kind,
-            message,
-            remedy,
-        }
+    fn trouble_of(&self, kind: TroubleKind, subject: &str, error: &PublishError) -> Trouble {
+        let names = (
+            self.settings.stream.as_deref(),
+            &*self.sink.settings.subject_prefix,
+        );
+        trouble(kind, subject, names, error)
     }
 
     /// Asks the server why nobody takes the subject, and creates the stream again where that is our part.
-    fn diagnose(&mut self, subject: &str) {
+    fn diagnose(&mut self, subject: &str, again: Duration) {
         let now = Instant::now();
         if self.diagnosing || self.next_diagnosis.is_some_and(|time| time > now) {
             return;
         }
         self.diagnosing = true;
-        self.next_diagnosis = Some(now + DIAGNOSIS_INTERVAL);
+        self.next_diagnosis = Some(now + again);
         let (jetstream, subject) = (self.jetstream.clone(), subject.to_owned());
         let (ensured, expected) = (self.settings.ensure.clone(), self.settings.stream.clone());
         self.answers.push(Box::pin(async move {
@@ -454,94 +425,5 @@ async fn sleep_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn look_at_stream(jetstream: &Context, stream: &str, subject: &str) -> Diagnosis {
-    match jetstream.get_stream(stream).await {
-        Ok(found) => {
-            let subjects = &found.cached_info().config.subjects;
-            if subjects.iter().any(|filter| covers(filter, subject)) {
-                return Diagnosis::Fine;
-            }
-            Diagnosis::Trouble(Trouble {
-                kind: TroubleKind::SubjectNotTaken,
-                message: format!("the stream `{stream}` takes {subjects:?}, and not `{subject}`"),
-                remedy: format!(
-                    "add the subject to the stream `{stream}`, or change the sink's subject prefix"
-                ),
-            })
-        }
-        Err(error) if is_missing(&error) => Diagnosis::Trouble(Trouble {
-            kind: TroubleKind::StreamMissing,
-            message: format!("the stream `{stream}` does not exist; `{subject}` has nowhere to go"),
-            remedy: format!(
-                "create the stream `{stream}`, or let the sink manage it (`stream.manage: Ensure`)"
-            ),
-        }),
-        // A publish-only user may not look; the first trouble stands.
-        Err(_) => Diagnosis::Unknown,
-    }
-}
-
-fn not_permitted(text: &str) -> Trouble {
-    Trouble {
-        kind: TroubleKind::NotPermitted,
-        message: text.to_owned(),
-        remedy: "allow the user to publish the subject, and to subscribe to its inbox `_INBOX.>`".to_owned(),
-    }
-}
-
-fn ensure_trouble(error: &EnsureError) -> Trouble {
-    let (kind, remedy) = match (error, error.code().map(verdict)) {
-        (EnsureError::Conflict { .. }, _) => (
-            TroubleKind::StreamConflict,
-            "ask for what the stream has, or change the stream by hand; Weir never shrinks or replaces one",
-        ),
-        (_, Some(Verdict::Retry(TroubleKind::JetStreamOff))) => (
-            TroubleKind::JetStreamOff,
-            "start nats-server with JetStream (-js), or enable it for the account",
-        ),
-        (_, Some(Verdict::Retry(TroubleKind::StreamFull))) => (
-            TroubleKind::StreamFull,
-            "ask for a smaller stream, or raise the limits of the account or server",
-        ),
-        (EnsureError::Look { .. }, None) => (
-            TroubleKind::JetStreamOff,
-            "start nats-server with JetStream (-js), or let the user publish to `$JS.API.>`",
-        ),
-        _ => (
-            TroubleKind::StreamMissing,
-            "create the stream by hand, or correct the sink's stream settings",
-        ),
-    };
-    Trouble {
-        kind,
-        message: chain(error),
-        remedy: remedy.to_owned(),
-    }
-}
-
-fn failure(error: &PublishError) -> Failure {
-    let source = error.source();
-    let answered = source.and_then(|source| source.downcast_ref::<jetstream::Error>());
-    let refused = source.and_then(|source| source.downcast_ref::<async_nats::PublishError>());
-    match (error.kind(), answered) {
-        (_, Some(answer)) => match verdict(answer.error_code()) {
-            Verdict::Reject(reason) => Failure::Reject(reason),
-            Verdict::Retry(kind) => Failure::Retry(kind, Retry::refused),
-        },
-        (PublishErrorKind::BrokenPipe, None) => Failure::Lost,
-        (PublishErrorKind::TimedOut, None) => Failure::Retry(TroubleKind::NoAck, Retry::timeout),
-        (PublishErrorKind::StreamNotFound, None) => {
-            Failure::Retry(TroubleKind::StreamMissing, Retry::refused)
-        }
-        (PublishErrorKind::MaxPayloadExceeded, None) => Failure::Reject(LossReason::TooLarge),
-        _ if refused
-            .is_some_and(|error| error.kind() == async_nats::client::PublishErrorKind::InvalidSubject) =>
-        {
-            Failure::Reject(LossReason::SubjectRefused)
-        }
-        _ => Failure::Retry(TroubleKind::Unavailable, Retry::refused),
     }
 }

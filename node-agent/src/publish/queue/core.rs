@@ -85,6 +85,8 @@ pub struct QueueCore {
     bounds: Bounds,
     held: BTreeMap<u64, Entry>,
     shed_order: BTreeSet<ShedKey>,
+    /// Held batches that wait for their retry.
+    delayed: BTreeSet<(Instant, u64)>,
     taken: BTreeMap<u64, Entry>,
     level: Level,
     next_ticket: u64,
@@ -99,6 +101,7 @@ impl QueueCore {
             bounds,
             held: BTreeMap::new(),
             shed_order: BTreeSet::new(),
+            delayed: BTreeSet::new(),
             taken: BTreeMap::new(),
             level: Level::default(),
             next_ticket: 0,
@@ -153,12 +156,16 @@ impl QueueCore {
         self.level.held_bytes += entry.bytes;
         self.level.held_batches += 1;
         self.shed_order.insert(entry.key(ticket));
+        self.delayed.extend(entry.not_before.map(|time| (time, ticket)));
         self.held.insert(ticket, entry);
     }
 
     fn remove_held(&mut self, ticket: u64) -> Option<Entry> {
         let entry = self.held.remove(&ticket)?;
         self.shed_order.remove(&entry.key(ticket));
+        if let Some(time) = entry.not_before {
+            self.delayed.remove(&(time, ticket));
+        }
         self.level.held_bytes -= entry.bytes;
         self.level.held_batches -= 1;
         Some(entry)
@@ -196,7 +203,7 @@ impl QueueCore {
     /// See [`super::BatchQueue::next_retry`].
     #[must_use]
     pub fn next_retry(&self) -> Option<Instant> {
-        self.held.values().filter_map(|entry| entry.not_before).min()
+        self.delayed.first().map(|(time, _)| *time)
     }
 
     /// See [`super::BatchQueue::settle`].
@@ -254,6 +261,7 @@ impl QueueCore {
     /// See [`super::BatchQueue::clear`].
     pub fn clear(&mut self) -> (Vec<Arc<SealedBatch>>, Vec<Arc<SealedBatch>>) {
         self.shed_order.clear();
+        self.delayed.clear();
         self.level = Level::default();
         let batches = |entries: &mut BTreeMap<u64, Entry>| {
             std::mem::take(entries)

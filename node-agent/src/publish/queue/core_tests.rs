@@ -206,6 +206,8 @@ proptest! {
             prop_assert_eq!((level.held_bytes, level.taken_bytes), (held_bytes, taken_bytes));
             prop_assert_eq!((level.held_batches, level.taken_batches), (queue.held.len(), queue.taken.len()));
             prop_assert_eq!(queue.shed_order.len(), queue.held.len());
+            let next = queue.held.values().filter_map(|entry| entry.not_before).min();
+            prop_assert_eq!(queue.next_retry(), next);
             let inside = u64::try_from(queue.held.len() + queue.taken.len() + shed.len()).expect("is small");
             prop_assert_eq!(pushed, inside + settled);
         }

@@ -71,7 +71,7 @@ shared! {
     /// What a kind's program must know, as masks over the kind's slots.
     ///
     /// A slot passes a field when it does not constrain it (`any_*`) or when the field's map says so.
-    pub struct KindConfig = 128 {
+    pub struct KindConfig = 136 {
         /// Slots in use.
         pub slots: u64,
         /// Slots without a `comm` match.
@@ -92,8 +92,10 @@ shared! {
         pub any_signal: u64,
         /// Slots that take opens for reading only.
         pub access_read: u64,
-        /// Slots that take opens for writing.
+        /// Slots that take opens for writing only.
         pub access_write: u64,
+        /// Slots that take opens for both.
+        pub access_read_write: u64,
         /// Slots that take TCP.
         pub protocol_tcp: u64,
         /// Slots that take UDP.

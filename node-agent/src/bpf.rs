@@ -2,6 +2,11 @@
 
 pub mod btf;
 pub mod hook;
+pub mod image;
+pub mod kernel;
+pub mod maps;
+mod missed;
 pub mod object;
 pub mod ring;
+pub mod seed;
 pub mod tracefs;

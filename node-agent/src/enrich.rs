@@ -10,6 +10,7 @@
 
 pub mod cgroup_path;
 pub mod cgroups;
+mod change;
 pub mod clock;
 pub mod dense;
 pub mod index;
@@ -22,6 +23,7 @@ pub mod walk;
 pub mod workloads;
 
 pub use cgroups::{CgroupCounts, CgroupEntry};
+pub use change::Change;
 pub use clock::WallClock;
 pub use index::{Index, IndexCounts, ScopeChange, ScopeUpdate};
 pub use processes::{ProcessFacts, Processes, Subject};

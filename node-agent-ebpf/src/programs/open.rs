@@ -119,7 +119,7 @@ fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
         & match arguments.flags & ACCESS_MODE {
             0 => config.access_read,
             1 => config.access_write,
-            _ => config.access_read | config.access_write,
+            _ => config.access_read_write,
         };
     let errno = if result < 0 { result.wrapping_neg() } else { 0 };
     mask = matching::number(&visit, kind::FILE_OPEN, field::ERRNO, config.any_errno, mask, errno as u32);

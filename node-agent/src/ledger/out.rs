@@ -47,6 +47,17 @@ impl OutCounts {
         }
     }
 
+    /// Adds another's counts, place by place.
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self { queued, spooled, unacked, acked, shed, rejected } = *other;
+        self.queued += queued;
+        self.spooled += spooled;
+        self.unacked += unacked;
+        self.acked += acked;
+        self.shed += shed;
+        self.rejected += rejected;
+    }
+
     /// All of them: what was accepted.
     #[must_use]
     pub fn sum(&self) -> u64 {

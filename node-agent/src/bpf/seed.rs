@@ -1,0 +1,38 @@
+//! Reads the seeding iterator: the processes that were there, and through it who we are ourselves.
+
+use std::io::Read as _;
+
+use aya::Ebpf;
+use weir_node_agent_common::record::Seed;
+use zerocopy::FromBytes as _;
+
+use super::object::{HookError, open_seed};
+
+/// Why the seed could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The iterator cannot run.
+    #[error(transparent)]
+    Program(#[from] HookError),
+    /// Reading it failed.
+    #[error("cannot read the task iterator")]
+    Read(#[source] std::io::Error),
+}
+
+/// Reads it whole. The kernel side learns our process id on the way.
+pub fn read(ebpf: &mut Ebpf) -> Result<Vec<u8>, SeedError> {
+    let mut file = open_seed(ebpf)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(SeedError::Read)?;
+    Ok(bytes)
+}
+
+/// The processes in a seed, with their executables; stops at the first malformed one.
+pub fn parse(mut bytes: &[u8]) -> impl Iterator<Item = (Seed, &[u8])> {
+    std::iter::from_fn(move || {
+        let (seed, rest) = Seed::read_from_prefix(bytes).ok()?;
+        let (exe, rest) = rest.split_at_checked(seed.exe_len as usize)?;
+        bytes = rest;
+        Some((seed, exe))
+    })
+}

@@ -1,0 +1,136 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Collects kernel events as profiles say, and accounts for every one.
+#[derive(Debug, Parser)]
+#[command(name = "weir-agent", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Collect: from profile files on one host, or as a node's agent in a cluster.
+    ///
+    /// Exit code 0 after SIGTERM or --duration, 64 for a bad configuration, 1 for a failure. SIGHUP and changes of
+    /// the files are applied without a gap; a bad edit keeps the last good profile.
+    Run(Box<RunArgs>),
+    /// Say which hooks and kinds work on this kernel, through which hook, or why not.
+    Probe {
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Check profile files without running them. Exit code 64 if anything is wrong.
+    Check {
+        /// Files of CollectorProfiles and CollectorSinks, several documents each.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// How `probe` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Profile file; may be given several times. Several documents per file, CollectorSinks in them too.
+    #[arg(long, value_name = "FILE", required_unless_present = "in_cluster", conflicts_with = "in_cluster")]
+    pub profile: Vec<PathBuf>,
+    /// Take profiles, sinks and pods from the API server of the cluster this agent runs in.
+    #[arg(long)]
+    pub in_cluster: bool,
+    /// Send everything to this sink instead of what profiles name: nats://HOST:PORT[?stream=NAME], stdout, file:PATH.
+    #[arg(long, value_name = "URL", conflicts_with = "in_cluster")]
+    pub sink: Option<String>,
+    /// Name of this node in events; the host's name by default.
+    #[arg(long, value_name = "NAME", env = "WEIR_NODE_NAME")]
+    pub node: Option<String>,
+    /// Name of the cluster in events.
+    #[arg(long, value_name = "NAME", default_value = "local", env = "WEIR_CLUSTER")]
+    pub cluster: String,
+    /// Where events come from: the kernel, or a generator of RATE events per second for load tests. Generated events
+    /// are marked synthetic.
+    #[arg(long, value_name = "kernel|synthetic:RATE", default_value = "kernel")]
+    pub source: SourceArg,
+    /// Address of /livez, /readyz, /metrics and /ledger. Port 0 takes a free one, which is logged.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9477", env = "WEIR_ADMIN_ADDR")]
+    pub admin: SocketAddr,
+    /// Stop by itself after this long, such as 90s or 5m.
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// The node's cgroup root, where several nodes share this kernel; found by itself otherwise.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_root: Option<PathBuf>,
+    /// Where epoch and counters are remembered. /var/lib/weir for root.
+    #[arg(long, value_name = "PATH", env = "WEIR_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where sinks' credential files are: SINK.creds, SINK.ca.crt, SINK.tls.crt, SINK.tls.key.
+    #[arg(long, value_name = "PATH", env = "WEIR_CREDENTIALS_DIR")]
+    pub credentials_dir: Option<PathBuf>,
+    /// Size of the bulk ring in bytes, a power of two from 65536 to 268435456.
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    pub ring_bytes: u32,
+}
+
+/// `--source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceArg {
+    /// The kernel.
+    Kernel,
+    /// A generator, events per second.
+    Synthetic(u32),
+}
+
+/// `--source` that is neither.
+#[derive(Debug, thiserror::Error)]
+#[error("expected `kernel` or `synthetic:RATE` with a RATE from 1 to 10000000 events per second")]
+pub struct SourceArgError;
+
+impl FromStr for SourceArg {
+    type Err = SourceArgError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "kernel" {
+            return Ok(Self::Kernel);
+        }
+        let rate = text.strip_prefix("synthetic:").and_then(|rate| rate.parse().ok());
+        rate.filter(|rate| (1..=10_000_000).contains(rate)).map(Self::Synthetic).ok_or(SourceArgError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_of_another_word_or_rate_is_refused() {
+        assert_eq!("kernel".parse::<SourceArg>().ok(), Some(SourceArg::Kernel));
+        assert_eq!("synthetic:5".parse::<SourceArg>().ok(), Some(SourceArg::Synthetic(5)));
+        for bad in ["", "synthetic", "synthetic:0", "synthetic:10000001", "synthetic:-1", "kernels"] {
+            assert!(bad.parse::<SourceArg>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,215 @@
+//! An edit: everything the new configuration needs is made ready first, then it runs from one event to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use weir_events::{Encoding, Kind};
+use weir_node_agent_common::limit;
+use weir_node_agent_common::outcome::MAX_SLOTS;
+use weir_profile::place::SlotKey;
+use weir_profile::plan::SinkPlan;
+use weir_profile::{EventKind, NodeConfig, PlacedProfile, PlacedSlot};
+
+use super::{Control, ControlError, Cut, LiveRow};
+use crate::bpf::image::kind_number;
+use crate::drain::table::{SinkFacts, Slot, Table};
+use crate::drain::{Command, Stopped};
+use crate::enrich::{ProfileScope, clock};
+use crate::ledger::RowInfo;
+use crate::publish::SinkSettings;
+
+/// How sinks are used on this node.
+#[derive(Debug, Clone)]
+pub struct SinkOptions {
+    /// Where credential files are.
+    pub credentials_dir: Option<PathBuf>,
+    /// Whether the agent itself makes streams: only where no operator does.
+    pub manage_streams: bool,
+    /// What servers call us.
+    pub client_name: String,
+}
+
+impl Control {
+    /// Makes a placed configuration run.
+    pub(super) async fn apply(&mut self, config: NodeConfig) -> Result<(), ControlError> {
+        self.use_sinks(&config).await?;
+        self.open_rows(&config)?;
+        let side = self.side.prepare(&config)?;
+        let config_id = self.word.config_id().wrapping_add(1);
+        let table = self.table(&config, config_id, side);
+        let rules = config
+            .profiles
+            .iter()
+            .map(|profile| ProfileScope { profile: u32::from(profile.index), rule: profile.scope.clone() })
+            .collect();
+        let (done, prepared) = oneshot::channel();
+        self.commands.send(Command::Prepare { table: Box::new(table), rules, done }).await?;
+        prepared.await.map_err(|_| Stopped)?;
+        for profile in &config.profiles {
+            for slot in &profile.slots {
+                if let Some(row) = self.live.get(&key(profile, slot)) {
+                    self.ledger.advance(row.row, profile.generation.unsigned_abs(), &profile.digest);
+                }
+            }
+        }
+        self.cut(side, config_id, Cut::Running).await?;
+        self.commands.send(Command::Retire { before: config_id }).await?;
+        self.clamp(&config)?;
+        self.close_rows(&config);
+        self.side.detach_unneeded(&config);
+        for profile in &config.profiles {
+            tracing::info!(
+                profile = %profile.name,
+                generation = profile.generation,
+                digest = %profile.digest,
+                events = profile.slots.len(),
+                "profile runs"
+            );
+        }
+        self.config = config;
+        self.view.applied(&self.config, &self.side.hook_statuses());
+        Ok(())
+    }
+
+    /// Sinks first: a batch must never find its sink missing.
+    async fn use_sinks(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
+        let mut settings: BTreeMap<&str, SinkSettings> = BTreeMap::new();
+        for profile in &config.profiles {
+            let SinkOptions { credentials_dir, manage_streams, client_name } = &self.sinks;
+            match SinkSettings::from_plan(&profile.sink, credentials_dir.as_deref(), *manage_streams, client_name) {
+                Ok(sink) => {
+                    settings.insert(&profile.sink.name, sink);
+                }
+                Err(error) => tracing::error!(profile = %profile.name, sink = %profile.sink.name, %error, "sink cannot be used"),
+            }
+        }
+        self.sink_names = settings.values().map(|sink| Arc::clone(&sink.name)).collect();
+        self.publisher.set_sinks(settings.into_values().collect()).await.map_err(|_| ControlError::Publish)
+    }
+
+    /// Opens a ledger row for each new slot, from a recorded baseline, with fresh buckets.
+    fn open_rows(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
+        let known: BTreeSet<u8> = self.config.profiles.iter().map(|profile| profile.index).collect();
+        for profile in &config.profiles {
+            if !known.contains(&profile.index) {
+                self.side.reset_bucket(MAX_SLOTS + u32::from(profile.index))?;
+                if let Some(each) = profile.per_workload {
+                    self.side.reset_table(each.table)?;
+                }
+            }
+            for slot in &profile.slots {
+                let key = key(profile, slot);
+                if self.live.contains_key(&key) {
+                    continue;
+                }
+                self.side.reset_bucket(u32::from(slot.slot))?;
+                if let Some(table) = slot.limit.and_then(|limit| limit.table) {
+                    self.side.reset_table(table)?;
+                }
+                let baseline = [self.side.outcomes(0, slot.slot)?, self.side.outcomes(1, slot.slot)?];
+                let row = self.ledger.open(RowInfo {
+                    profile: profile.name.clone(),
+                    uid: profile.uid.clone(),
+                    generation: profile.generation.unsigned_abs(),
+                    digest: profile.digest.clone(),
+                    event: slot.event.clone(),
+                    kind: slot.kind.as_str(),
+                    slot: slot.slot,
+                });
+                self.quiet.resize(self.quiet.len().max(row.0 as usize + 1), Default::default());
+                self.live.insert(key, LiveRow { row, slot: slot.slot, baseline });
+            }
+        }
+        Ok(())
+    }
+
+    /// Freezes the rows whose slots are gone: their last record is drained.
+    fn close_rows(&mut self, config: &NodeConfig) {
+        let kept: BTreeSet<SlotKey> = config
+            .profiles
+            .iter()
+            .flat_map(|profile| profile.slots.iter().map(|slot| key(profile, slot)))
+            .collect();
+        let ledger = &self.ledger;
+        self.live.retain(|key, row| {
+            let keep = kept.contains(key);
+            if !keep {
+                ledger.freeze(row.row);
+            }
+            keep
+        });
+    }
+
+    fn clamp(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
+        let now_ns = clock::boot_ns();
+        for profile in &config.profiles {
+            if let Some(all) = profile.limit {
+                let tolerance = limit::tolerance(all.rate, all.burst);
+                self.side.clamp_bucket(MAX_SLOTS + u32::from(profile.index), now_ns, tolerance)?;
+            }
+            for slot in &profile.slots {
+                if let Some(own) = slot.limit.filter(|own| own.table.is_none()) {
+                    let tolerance = limit::tolerance(own.rate, own.burst);
+                    self.side.clamp_bucket(u32::from(slot.slot), now_ns, tolerance)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self, config: &NodeConfig, id: u32, side: u32) -> Table {
+        let mut slots = Vec::new();
+        for profile in &config.profiles {
+            let sink = Arc::new(sink_facts(&profile.sink));
+            let name: Arc<str> = profile.name.as_str().into();
+            for slot in &profile.slots {
+                let Some(row) = self.live.get(&key(profile, slot)) else { continue };
+                slots.push(Slot {
+                    kind_number: kind_number(slot.kind),
+                    bit: slot.bit,
+                    kind: event_kind(slot.kind),
+                    row: row.row,
+                    profile_index: u32::from(profile.index),
+                    profile: Arc::clone(&name),
+                    event: slot.event.as_str().into(),
+                    generation: profile.generation.unsigned_abs(),
+                    weight: slot.sample.map_or(1, |sample| sample.one_in),
+                    priority: profile.priority,
+                    sink: Arc::clone(&sink),
+                });
+            }
+        }
+        Table { id, side, slots }
+    }
+}
+
+fn key(profile: &PlacedProfile, slot: &PlacedSlot) -> SlotKey {
+    SlotKey { uid: profile.uid.clone(), event: slot.event.clone(), kind: slot.kind }
+}
+
+/// The kind as events name it.
+#[must_use]
+pub const fn event_kind(kind: EventKind) -> Kind {
+    match kind {
+        EventKind::ProcessExec => Kind::ProcessExec,
+        EventKind::ProcessExit => Kind::ProcessExit,
+        EventKind::NetConnect => Kind::NetConnect,
+        EventKind::FileOpen => Kind::FileOpen,
+    }
+}
+
+fn sink_facts(sink: &SinkPlan) -> SinkFacts {
+    SinkFacts {
+        name: sink.name.as_str().into(),
+        subject_prefix: sink.subject_prefix().into(),
+        encoding: match sink.encoding {
+            weir_profile::api::Encoding::Json => Encoding::Json,
+            weir_profile::api::Encoding::Protobuf => Encoding::Protobuf,
+        },
+        max_events: sink.batch.max_events,
+        max_bytes: sink.batch.max_bytes as usize,
+        linger_ns: u64::from(sink.batch.linger_ms) * 1_000_000,
+    }
+}

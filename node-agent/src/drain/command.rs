@@ -1,0 +1,172 @@
+//! What the control side asks of the drain thread, and how it wakes it.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::oneshot;
+
+use super::Drain;
+use super::table::Table;
+use crate::enrich::{Pod, ProfileScope, clock};
+
+/// Commands that wait: edits and cuts are one at a time, metadata comes in bursts. When it is full the control side
+/// waits.
+const COMMANDS: usize = 256;
+
+/// The thread is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the drain thread has ended")]
+pub struct Stopped;
+
+/// A change of what is known of pods and namespaces.
+#[derive(Debug)]
+pub enum MetadataChange {
+    /// A pod is, or changed.
+    Pod(Box<Pod>),
+    /// A pod is gone, by its cgroup UID.
+    PodGone(String),
+    /// These are all pods of the node.
+    Pods(Vec<Pod>),
+    /// A namespace's labels.
+    Namespace(String, BTreeMap<String, String>),
+    /// A namespace is gone.
+    NamespaceGone(String),
+}
+
+/// The drain thread's part of a closed cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Closed {
+    /// The cut.
+    pub cut: u32,
+}
+
+/// A command.
+pub enum Command {
+    /// Know this configuration, and write its scopes on its side; it is about to run.
+    Prepare {
+        /// What its records mean.
+        table: Box<Table>,
+        /// Which workloads each profile takes.
+        rules: Vec<ProfileScope>,
+        /// Told when the side is written.
+        done: oneshot::Sender<()>,
+    },
+    /// No program counts on the cut's lane any more: drain what it wrote, and flush the counts.
+    Close {
+        /// The cut.
+        cut: u32,
+        /// Seal open batches too: the epoch ends.
+        last: bool,
+        /// Told when all is counted.
+        done: oneshot::Sender<Closed>,
+    },
+    /// Configurations before this id are no longer in any record.
+    Retire {
+        /// The oldest id that may still come.
+        before: u32,
+    },
+    /// Metadata changed.
+    Metadata(MetadataChange),
+    /// Tell the next `seq` of each profile.
+    Sequences {
+        /// Told the marks.
+        done: oneshot::Sender<BTreeMap<String, u64>>,
+    },
+}
+
+/// The control side's end.
+#[derive(Clone)]
+pub struct CommandSender {
+    sender: Sender<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+/// A bounded channel and the descriptor that wakes its reader.
+pub fn channel() -> Result<(CommandSender, Receiver<Command>, Arc<OwnedFd>), rustix::io::Errno> {
+    let (sender, receiver) = bounded(COMMANDS);
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    Ok((CommandSender { sender, wake: Arc::clone(&wake) }, receiver, wake))
+}
+
+impl CommandSender {
+    /// Hands a command over; waits while the channel is full.
+    pub async fn send(&self, mut command: Command) -> Result<(), Stopped> {
+        loop {
+            match self.sender.try_send(command) {
+                Ok(()) => return self.wake(),
+                Err(TrySendError::Disconnected(_)) => return Err(Stopped),
+                Err(TrySendError::Full(back)) => {
+                    command = back;
+                    self.wake()?;
+                    // The thread empties the channel every round, at most a nap away.
+                    tokio::time::sleep(super::MAX_NAP).await;
+                }
+            }
+        }
+    }
+
+    /// Wakes the thread, so that it sees commands or its stop.
+    pub fn wake(&self) -> Result<(), Stopped> {
+        match rustix::io::write(self.wake.as_fd(), &1_u64.to_ne_bytes()) {
+            // A full counter wakes as well.
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
+            Err(_) => Err(Stopped),
+        }
+    }
+}
+
+impl Drain {
+    /// Does what was asked.
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Prepare { table, rules, done } => {
+                let side = table.side;
+                let table = self.batches.resolve(*table);
+                self.tables.insert(table);
+                self.index.set_rules(side as usize, rules);
+                self.scope.write(&mut self.index, self.closed);
+                self.answer(done, ());
+            }
+            Command::Close { cut, last, done } => {
+                let until = self.source.bulk_position();
+                self.drain_to(until);
+                self.closed = cut;
+                if last {
+                    self.settle_held(u64::MAX);
+                    self.batches.seal_all(&mut self.tally);
+                }
+                self.tally.flush();
+                self.answer(done, Closed { cut });
+            }
+            Command::Retire { before } => {
+                self.tables.retire(before);
+                self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
+            }
+            Command::Metadata(change) => self.metadata(change),
+            Command::Sequences { done } => {
+                let marks = self.batches.sequences();
+                self.answer(done, marks);
+            }
+        }
+    }
+
+    fn answer<T>(&self, done: oneshot::Sender<T>, answer: T) {
+        if done.send(answer).is_err() {
+            tracing::debug!("the control side gave up waiting for the drain thread");
+        }
+    }
+
+    fn metadata(&mut self, change: MetadataChange) {
+        let now_ns = clock::boot_ns();
+        match change {
+            MetadataChange::Pod(pod) => self.index.pod_put(*pod),
+            MetadataChange::PodGone(uid) => self.index.pod_deleted(&uid, now_ns),
+            MetadataChange::Pods(pods) => self.index.pods_listed(pods, now_ns),
+            MetadataChange::Namespace(name, labels) => self.index.namespace_put(&name, labels),
+            MetadataChange::NamespaceGone(name) => self.index.namespace_deleted(&name),
+        }
+    }
+}

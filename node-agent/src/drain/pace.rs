@@ -1,0 +1,91 @@
+//! When to look at the rings again: wake-ups are the dominant cost, so the consumer decides. Pure.
+//!
+//! Idle, the kernel wakes us for the first record, and nothing costs anything without one. Busy, the kernel never
+//! wakes and we look by our own clock: being behind on purpose spares the traced programs the wake-up.
+
+use std::time::Duration;
+
+/// Rate is judged over this.
+const WINDOW_NS: u64 = 100_000_000;
+/// From this many records in a window on: busy (500/s).
+const BUSY_FROM: u64 = 50;
+/// Below this many: idle (100/s).
+const IDLE_BELOW: u64 = 10;
+/// Longest nap between two looks. The ring must hold what comes meanwhile: 4 MiB at 200 bytes take 20 M/s.
+pub const MAX_NAP: Duration = Duration::from_micros(1000);
+/// Shortest nap.
+const MIN_NAP: Duration = Duration::from_micros(100);
+/// Parts of the linger that a nap takes.
+const NAPS_PER_LINGER: u64 = 5;
+
+/// Who decides when we look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Mode {
+    /// The kernel wakes us.
+    #[default]
+    Idle,
+    /// Our clock does.
+    Busy,
+}
+
+/// The decision.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    mode: Mode,
+    window_from_ns: u64,
+    in_window: u64,
+}
+
+impl Pace {
+    pub(super) const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Takes a round's records. Returns the mode if it changed.
+    pub(super) fn observe(&mut self, records: u64, now_ns: u64) -> Option<Mode> {
+        self.in_window += records;
+        let full = now_ns.saturating_sub(self.window_from_ns) >= WINDOW_NS;
+        let next = match self.mode {
+            Mode::Idle if self.in_window >= BUSY_FROM => Mode::Busy,
+            Mode::Busy if full && self.in_window < IDLE_BELOW => Mode::Idle,
+            same => same,
+        };
+        if full || next != self.mode {
+            self.window_from_ns = now_ns;
+            self.in_window = 0;
+        }
+        (next != self.mode).then(|| {
+            self.mode = next;
+            next
+        })
+    }
+
+    /// How long to sleep when busy.
+    pub(super) fn nap(&self, least_linger_ns: Option<u64>) -> Duration {
+        let nap = Duration::from_nanos(least_linger_ns.unwrap_or(u64::MAX) / NAPS_PER_LINGER);
+        nap.clamp(MIN_NAP, MAX_NAP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pace_turns_busy_with_the_flow_and_idle_only_after_a_quiet_window() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.observe(3, WINDOW_NS), None);
+        assert_eq!(pace.observe(BUSY_FROM, WINDOW_NS + 1), Some(Mode::Busy));
+        assert_eq!(pace.observe(0, WINDOW_NS + 2), None);
+        assert_eq!(pace.observe(0, 2 * WINDOW_NS + 2), Some(Mode::Idle));
+    }
+
+    #[test]
+    fn nap_is_a_part_of_the_linger_within_bounds() {
+        let pace = Pace::default();
+        assert_eq!(pace.nap(Some(5_000_000)), MAX_NAP);
+        assert_eq!(pace.nap(Some(1_000_000)), Duration::from_micros(200));
+        assert_eq!(pace.nap(Some(0)), MIN_NAP);
+        assert_eq!(pace.nap(None), MAX_NAP);
+    }
+}

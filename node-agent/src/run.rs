@@ -1,0 +1,277 @@
+//! `weir-agent run`: puts the parts together, in the order in which they need each other, and takes them apart again.
+
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+use weir_events::agent::AgentLedger;
+use weir_runtime::admin::AdminServer;
+use weir_runtime::metrics::Metrics;
+use weir_runtime::readiness::Readiness;
+use weir_runtime::shutdown::{Cause, Shutdown};
+use weir_runtime::supervise::Supervisor;
+
+use crate::bpf::kernel::KernelError;
+use crate::cli::RunArgs;
+use crate::config::{ConfigError, Files};
+use crate::control::view::View;
+use crate::control::{Control, ControlError, ControlParts, Request, SinkOptions, requests};
+use crate::drain::{Drain, DrainError, Identity};
+use crate::enrich::{RootError, WalkError};
+use crate::ledger::Ledger;
+use crate::publish::metrics::PublishMetrics;
+use crate::publish::{AgentIdentity, Publisher, PublisherParts, StartError};
+use crate::state::{Remembered, StateDir, StateError, next_epoch};
+use crate::{admin, metrics};
+
+/// Time to drain after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+/// Part of the grace that is kept for the last cut and for ending threads.
+const END: Duration = Duration::from_millis(700);
+
+/// Why the agent did not run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is bad.
+    #[error("{}", list(.0))]
+    Config(Vec<ConfigError>),
+    /// State.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// cgroups.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// cgroups.
+    #[error("cannot learn the cgroups that exist")]
+    Walk(#[from] WalkError),
+    /// Publishing.
+    #[error(transparent)]
+    Publish(#[from] StartError),
+    /// Control.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The drain thread.
+    #[error(transparent)]
+    Drain(#[from] DrainError),
+    /// The system.
+    #[error("cannot {what}")]
+    System {
+        /// What we were doing.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn list(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn system<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> RunError {
+    move |source| RunError::System { what, source: source.into() }
+}
+
+impl RunError {
+    /// Whether starting again cannot help.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
+/// Runs until SIGTERM, `--duration`, or a failure.
+pub async fn run(args: RunArgs) -> Result<(), RunError> {
+    // All configuration is read before anything starts.
+    let mut files = Files::new(args.profile.clone(), args.sink.as_deref()).map_err(|error| RunError::Config(vec![error]))?;
+    let desired = if args.in_cluster { None } else { Some(files.start().map_err(RunError::Config)?) };
+    let state = Arc::new(StateDir::open(&args.state_dir.clone().unwrap_or_else(default_state_dir))?);
+    let before = state.read();
+    let identity = Arc::new(AgentIdentity {
+        cluster: args.cluster.clone(),
+        node: args.node.clone().unwrap_or_else(host_name),
+        epoch: next_epoch(SystemTime::now(), before.as_ref().map(|before| before.epoch)),
+    });
+    state.write(&Remembered { epoch: identity.epoch, ..Remembered::default() })?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        cluster = %identity.cluster,
+        node = %identity.node,
+        epoch = identity.epoch,
+        "starting"
+    );
+    let shutdown = Shutdown::listen(GRACE).map_err(system("listen for signals"))?;
+    let readiness = Readiness::new();
+    let configured = readiness.gate("configuration");
+    let registry = Metrics::new("agent", env!("CARGO_PKG_VERSION"));
+    let ledger = Arc::new(Ledger::default());
+    let publisher = Publisher::start(PublisherParts {
+        memory_bytes: crate::publish::publisher::DEFAULT_MEMORY_BYTES,
+        outcomes: Arc::clone(&ledger) as Arc<dyn crate::publish::Outcomes>,
+        encode_losses: identity.losses(),
+        retire_grace: crate::publish::publisher::DEFAULT_RETIRE_GRACE,
+        readiness: readiness.clone(),
+        metrics: PublishMetrics::register(&registry),
+    })?;
+    let drain_identity =
+        Identity { cluster: identity.cluster.clone(), node: identity.node.clone(), epoch: identity.epoch };
+    let drain_stop = CancellationToken::new();
+    let source::Built { side, drain, commands } =
+        source::build(&args, drain_identity, publisher.handle(), Arc::clone(&ledger), drain_stop.clone())?;
+    let view = View::default();
+    metrics::register(&registry, view.clone());
+    let mut control = Control::new(ControlParts {
+        side,
+        commands: commands.clone(),
+        publisher,
+        ledger,
+        identity: Arc::clone(&identity),
+        boot_id: boot_id(),
+        sinks: SinkOptions {
+            credentials_dir: args.credentials_dir.clone(),
+            manage_streams: !args.in_cluster,
+            client_name: format!("weir-agent {}", identity.node),
+        },
+        readiness: readiness.clone(),
+        view: view.clone(),
+    });
+    let (asker, mut asked) = requests();
+    let mut supervisor = Supervisor::new(shutdown.clone());
+    let drain_thread = start_drain(drain, shutdown.clone())?;
+    let server = AdminServer::bind(args.admin).await.map_err(system("start the admin server"))?;
+    tracing::info!(address = %server.local_addr(), "admin server listens");
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(server.serve(
+        readiness.clone(),
+        registry,
+        admin::routes(view.clone(), asker.clone()),
+        admin_stop.clone(),
+    ));
+    supervisor.spawn("remember", remember(Arc::clone(&state), view, identity.epoch, shutdown.token()));
+    if let Some(desired) = desired {
+        for error in &desired.errors {
+            tracing::error!("{error}");
+        }
+        asker.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
+        configured.open();
+        source::follow_files(&mut supervisor, files, asker, readiness, shutdown.token());
+    } else {
+        source::follow_cluster(&mut supervisor, &args, asker, &commands, configured, readiness, &shutdown).await?;
+    }
+    if let Some(before) = before.and_then(unfinished) {
+        control.announce_last_life(before);
+    }
+    if let Some(duration) = args.duration {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration).await;
+            shutdown.trigger(Cause::Own);
+        });
+    }
+    let stop = shutdown.token();
+    let outcome = control.run(&mut asked, &stop).await;
+    if outcome.is_err() {
+        shutdown.trigger(Cause::Own);
+    }
+    let deadline = shutdown.deadline().unwrap_or_else(|| tokio::time::Instant::now() + GRACE) - END;
+    // A control side that failed may still drain what it can.
+    let finished = control.finish(deadline).await;
+    drain_stop.cancel();
+    commands.wake().map_err(system("end the drain thread"))?;
+    let drained = tokio::task::spawn_blocking(move || drain_thread.join()).await;
+    admin_stop.cancel();
+    admin.await.map_err(system("end the admin server"))?.map_err(system("serve the admin server"))?;
+    supervisor.run().await.map_err(system("keep all parts running"))?;
+    outcome?;
+    let finished = finished?;
+    remember_last(&state, identity.epoch, &finished.ledger)?;
+    if !matches!(drained, Ok(Ok(Ok(())))) {
+        tracing::error!("the drain thread failed");
+    }
+    let report = finished.report;
+    tracing::info!(shed = report.shed_events, closed = finished.ledger.cut.closed, "ended");
+    Ok(())
+}
+
+type DrainThread = std::thread::JoinHandle<Result<(), DrainError>>;
+
+/// Starts the drain thread; if it fails, everything ends.
+fn start_drain(drain: Drain, shutdown: Shutdown) -> Result<DrainThread, RunError> {
+    std::thread::Builder::new()
+        .name("weir-drain".into())
+        .spawn(move || {
+            let result = drain.run();
+            if let Err(error) = &result {
+                tracing::error!(%error, "the drain thread failed");
+                shutdown.trigger(Cause::Own);
+            }
+            result
+        })
+        .map_err(system("start the drain thread"))
+}
+
+/// Writes each cut to the state directory.
+async fn remember(
+    state: Arc<StateDir>,
+    view: View,
+    epoch: u64,
+    stop: CancellationToken,
+) -> Result<(), StateError> {
+    let mut cuts = view.ledgers();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = cuts.changed() => if changed.is_err() {
+                return Ok(());
+            }
+        }
+        let ledger = cuts.borrow_and_update().clone();
+        if let Some(ledger) = ledger {
+            // A full disk must not end collection: the last cut is then older, and so it is told.
+            if let Err(error) = remember_last(&state, epoch, &ledger) {
+                tracing::warn!(%error, "cannot remember the last cut");
+            }
+        }
+    }
+}
+
+fn remember_last(state: &StateDir, epoch: u64, ledger: &AgentLedger) -> Result<(), StateError> {
+    state.write(&Remembered { epoch, ledger: Some(ledger.clone()), ..Remembered::default() })
+}
+
+/// The last cut of a life that ended without its final one.
+fn unfinished(before: Remembered) -> Option<AgentLedger> {
+    let mut ledger = before.ledger.filter(|ledger| !ledger.cut.is_final)?;
+    ledger.cut.unknown_after = true;
+    Some(ledger)
+}
+
+fn default_state_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/weir");
+    }
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"))
+    });
+    base.unwrap_or_else(|| PathBuf::from("/tmp")).join("weir")
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
+        |error| {
+            tracing::warn!(%error, "cannot read the kernel's boot id");
+            String::new()
+        },
+        |id| id.trim().to_owned(),
+    )
+}

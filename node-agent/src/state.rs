@@ -1,0 +1,154 @@
+//! What the agent remembers across its own life: which epoch it was, how far each `seq` got, and the last cut.
+//!
+//! A lock on the directory makes sure that there is one agent per node.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use weir_events::agent::AgentLedger;
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be made.
+    #[error("cannot use the state directory {}; give another one with --state-dir", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another agent runs.
+    #[error("another weir-agent runs on this host with the state directory {}; stop it first", path.display())]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The epoch.
+    pub epoch: u64,
+    /// The next `seq` of each profile.
+    pub next_seq: BTreeMap<String, u64>,
+    /// The last cut.
+    pub ledger: Option<AgentLedger>,
+}
+
+/// The state directory, locked.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes and locks the directory.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |source| StateError::Directory { path: path.to_path_buf(), source };
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("agent.lock"))
+            .map_err(failed)?;
+        match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Taken { path: path.to_path_buf() }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path.join("agent.json")
+    }
+
+    /// What the last life left, if it is readable. A damaged file is as good as none, and said.
+    #[must_use]
+    pub fn read(&self) -> Option<Remembered> {
+        let text = std::fs::read(self.file()).ok()?;
+        match serde_json::from_slice(&text) {
+            Ok(remembered) => Some(remembered),
+            Err(error) => {
+                tracing::warn!(file = %self.file().display(), %error, "the state of the last life is damaged; its last counts are unknown");
+                None
+            }
+        }
+    }
+
+    /// Replaces it, whole or not at all.
+    pub fn write(&self, remembered: &Remembered) -> Result<(), StateError> {
+        let next = self.path.join("agent.json.next");
+        let failed = |source| StateError::Write { path: next.clone(), source };
+        let text = serde_json::to_vec(remembered).map_err(|error| failed(error.into()))?;
+        let mut file = File::create(&next).map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        std::fs::rename(&next, self.file()).map_err(failed)
+    }
+}
+
+/// This life's number: the time, and always after the last one's.
+#[must_use]
+pub fn next_epoch(now: SystemTime, last: Option<u64>) -> u64 {
+    let millis = now.duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok()).unwrap_or(0);
+    millis.max(last.map_or(0, |last| last + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoch_after_a_clock_that_ran_back_is_still_later() {
+        let now = UNIX_EPOCH + std::time::Duration::from_millis(1_000);
+        assert_eq!(next_epoch(now, None), 1_000);
+        assert_eq!(next_epoch(now, Some(999)), 1_000);
+        assert_eq!(next_epoch(now, Some(5_000)), 5_001);
+    }
+
+    #[test]
+    fn state_directory_admits_one_agent_and_remembers() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert!(matches!(StateDir::open(dir.path()), Err(StateError::Taken { .. })));
+        assert_eq!(state.read(), None);
+        let remembered = Remembered { epoch: 7, ..Remembered::default() };
+        state.write(&remembered).unwrap();
+        assert_eq!(state.read(), Some(remembered));
+        drop(state);
+        assert_eq!(StateDir::open(dir.path()).unwrap().read().map(|state| state.epoch), Some(7));
+    }
+
+    #[test]
+    fn damaged_state_is_no_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("agent.json"), b"{\"epoch\": ").unwrap();
+        assert_eq!(state.read(), None);
+    }
+}

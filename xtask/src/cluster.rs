@@ -12,14 +12,16 @@ mod local;
 mod network;
 mod node;
 mod pki;
+mod prepare;
 mod process;
 mod state;
 mod status;
 mod teardown;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -29,68 +31,31 @@ use self::kind::Kind;
 use self::layout::{Layout, MAX_NODES, Node};
 use self::local::Local;
 use self::state::State;
-use crate::tools::{Ctx, debian, is_root, privileged};
-use crate::{images, shell, workspace};
-
-/// Program that shows that a package is there, whoever installed it, and the package. The CNI plugins have none.
-const PACKAGES: [(&str, debian::Package); 6] = [
-    needed("containerd", "containerd", "runs the pods of local nodes"),
-    needed("runc", "runc", "runs the containers of local nodes"),
-    needed(
-        "nft",
-        "nftables",
-        "kube-proxy translates service addresses with it",
-    ),
-    needed(
-        "conntrack",
-        "conntrack",
-        "kube-proxy ends stale connections with it",
-    ),
-    needed("ethtool", "ethtool", "the kubelet asks for it"),
-    needed("ip", "iproute2", "makes the cluster's network"),
-];
-const CNI: debian::Package = debian::Package {
-    name: "containernetworking-plugins",
-    why: "gives pods their addresses",
-    remedy: "install the CNI plugins ptp, host-local and loopback into /opt/cni/bin",
-};
-
-const fn needed(
-    program: &'static str,
-    name: &'static str,
-    why: &'static str,
-) -> (&'static str, debian::Package) {
-    (
-        program,
-        debian::Package {
-            name,
-            why,
-            remedy: "install it by other means and put it on PATH",
-        },
-    )
-}
+use crate::tools::is_root;
+use crate::{shell, workspace};
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How the cluster is made [default: kind where Docker and kind work, otherwise local]
     #[arg(long, value_enum, global = true)]
-    provider: Option<Kindness>,
+    pub(crate) provider: Option<Means>,
     #[command(subcommand)]
-    action: Action,
+    pub(crate) action: Action,
 }
 
 /// A way to make a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kindness {
+pub(crate) enum Means {
     /// Nodes in Docker containers, as kind-config.yaml says
     Kind,
     /// Real components as processes in network namespaces; needs root
     Local,
 }
 
+/// What is done with the cluster.
 #[derive(Debug, Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Bring a cluster up, taking remains of an earlier one away first
     Up(Options),
     /// Take the cluster away, also after a crash
@@ -150,20 +115,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let layout = Layout::new(workspace::target_directory()?.join("cluster"));
     let wanted = args.provider.unwrap_or_else(|| {
         if !layout.state().exists() && Kind::is_available() {
-            Kindness::Kind
+            Means::Kind
         } else {
-            Kindness::Local
+            Means::Local
         }
     });
     let provider = match wanted {
-        Kindness::Kind => Provider::Kind(Kind {
+        Means::Kind => Provider::Kind(Kind {
             config: workspace::root().join("kind-config.yaml"),
             kubeconfig: layout.kubeconfig(),
         }),
-        Kindness::Local => {
-            let local = prepare_local(&args.action, layout)?;
+        Means::Local => {
+            let local = prepare::local(&args.action, layout)?;
             if !is_root() {
-                return as_root();
+                return prepare::as_root();
             }
             Provider::Local(local)
         }
@@ -171,70 +136,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     provider.perform(&args.action)
 }
 
-/// Installs and builds what the local provider needs. This part runs as the user.
-fn prepare_local(action: &Action, layout: Layout) -> Result<Local> {
-    let ctx = Ctx::new()?;
-    if !matches!(action, Action::Up(_)) {
-        return Ok(Local {
-            kube: binary::place(&ctx)?,
-            layout,
-        });
-    }
-    ensure_packages(&ctx)?;
-    let kube = binary::ensure(&ctx)?;
-    std::fs::create_dir_all(layout.root())
-        .with_context(|| format!("creating {}", layout.root().display()))?;
-    let source = binary::module().join("pause.rs");
-    images::ensure_pause(&ctx, &source, config::PAUSE_IMAGE, &layout.pause_image())?;
-    Ok(Local { layout, kube })
-}
-
-/// Installs what is missing, in one go.
-fn ensure_packages(ctx: &Ctx) -> Result<()> {
-    // The system's own tools may be in folders that only root has on PATH.
-    let exists = |program: &str| {
-        shell::which(program).is_some()
-            || ["/usr/sbin", "/sbin"]
-                .iter()
-                .any(|folder| Path::new(folder).join(program).exists())
-    };
-    let mut missing: Vec<_> = PACKAGES
-        .into_iter()
-        .filter(|(program, _)| !exists(program))
-        .map(|(_, package)| package)
-        .collect();
-    if config::cni_plugins().is_none() {
-        missing.push(CNI);
-    }
-    debian::ensure(ctx, &missing)
-}
-
-/// Does the same once more as root: namespaces, cgroups and containers need it.
-fn as_root() -> Result<()> {
-    let this = std::env::current_exe().context("finding this program")?;
-    let mut arguments = Vec::new();
-    // The same caches and the same user's kubeconfig, which sudo would replace by root's.
-    for name in [
-        "HOME",
-        "XDG_CACHE_HOME",
-        "CARGO",
-        "CARGO_MANIFEST_DIR",
-        "CARGO_HOME",
-        "RUSTUP_HOME",
-        "PATH",
-    ] {
-        if let Ok(value) = std::env::var(name) {
-            arguments.push(format!("{name}={value}"));
-        }
-    }
-    arguments.push(this.display().to_string());
-    arguments.extend(std::env::args().skip(1));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    shell::run(&mut privileged("env", &arguments)?)
-}
-
 impl Provider {
     fn perform(&self, action: &Action) -> Result<()> {
+        // Held to the end: two that build and take away the same namespaces would meet half-way.
+        let _lock = if matches!(action, Action::Status | Action::Run { .. }) {
+            None
+        } else {
+            Some(lock()?)
+        };
         match (self, action) {
             (Self::Kind(kind), Action::Up(_)) => kind.up(),
             (Self::Kind(kind), Action::Down) => kind.down(),
@@ -250,7 +159,7 @@ impl Provider {
             (Self::Local(local), Action::Down) => {
                 teardown::claim(&local.layout)?;
                 teardown::down(&local.layout, &local.kube)?;
-                give_remains_to_user(&local.layout)
+                prepare::give_remains_to_user(&local.layout)
             }
             (Self::Local(local), Action::Status) => status::print(local),
             (Self::Local(local), Action::Load { archives }) => {
@@ -286,45 +195,16 @@ fn up(local: &Local, options: &Options) -> Result<()> {
             local.bin().display()
         );
     }
-    give_to_user(local)
+    prepare::give_to_user(local)
 }
 
-/// Who typed the command, when sudo ran it.
-fn sudo_user() -> Option<(u32, u32)> {
-    let id = |name: &str| std::env::var(name).ok()?.parse().ok();
-    id("SUDO_UID").zip(id("SUDO_GID"))
-}
-
-/// What stays below `target` must not stop the user's own `cargo clean`.
-fn give_remains_to_user(layout: &Layout) -> Result<()> {
-    let Some((user, group)) = sudo_user() else {
-        return Ok(());
-    };
-    let mut chown = Command::new("chown");
-    shell::capture(
-        chown
-            .arg("--recursive")
-            .arg(format!("{user}:{group}"))
-            .arg(layout.root()),
-    )
-    .map(drop)
-}
-
-/// Under sudo, the user who typed the command owns what kubectl must read.
-fn give_to_user(local: &Local) -> Result<()> {
-    let Some((user, group)) = sudo_user() else {
-        return Ok(());
-    };
-    let layout = &local.layout;
-    let mut files = vec![layout.kubeconfig(), layout.pki("admin.key")];
-    if let Some(home) = std::env::var_os("HOME") {
-        files.extend([".kube", ".kube/config"].map(|name| Path::new(&home).join(name)));
-    }
-    for file in files {
-        std::os::unix::fs::chown(&file, Some(user), Some(group))
-            .with_context(|| format!("giving {} to user {user}", file.display()))?;
-    }
-    Ok(())
+/// Waits until no other `cargo xtask cluster` of this checkout changes its cluster.
+fn lock() -> Result<File> {
+    let path = workspace::target_directory()?.join("cluster.lock");
+    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    file.lock()
+        .with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
 }
 
 /// The command's own exit code is ours.

@@ -4,7 +4,7 @@
 
 pub(crate) mod catalog;
 mod oci;
-mod static_binary;
+pub(crate) mod static_binary;
 mod tar;
 
 use std::fs;
@@ -29,7 +29,7 @@ const OPERATOR: (&str, &str) = ("weir-operator", "weir-operator");
 
 /// An image by its short name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
+pub(crate) enum Name {
     Agent,
     Operator,
     Nats,
@@ -41,13 +41,16 @@ enum Name {
 pub(crate) struct Args {
     /// Build only these [default: all]
     #[arg(value_enum)]
-    names: Vec<Name>,
+    pub(crate) names: Vec<Name>,
     /// Put this static program into an image instead of building it: `agent=PATH` or `operator=PATH`
     #[arg(long = "binary", value_name = "NAME=PATH")]
-    binaries: Vec<String>,
+    pub(crate) binaries: Vec<String>,
+    /// Platforms of the agent and the operator [default: this one, and each other that a cross compiler is here for]
+    #[arg(long = "platform", value_name = "amd64|arm64", value_parser = Platform::parse)]
+    pub(crate) platforms: Vec<Platform>,
     /// Where the archives go [default: target/images]
     #[arg(long, value_name = "FOLDER")]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Runs `cargo xtask images`.
@@ -69,16 +72,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .into_iter()
         .filter(|name| wanted(*name))
         .collect();
-    for platform in PLATFORMS.into_iter().filter(|platform| platform.is_available()) {
+    for platform in platforms(args)? {
         let host = Platform::host()?.name == platform.name;
-        // What was given is for one platform, and its header says which.
-        let of_this = |path: &Path| static_binary::check(path, platform.name).is_ok();
-        let replaced: Vec<(Name, &Path)> = given
+        // What was given is for one platform, and its header says which; on this one, a misfit is an error.
+        let fits = |path: &Path| host || static_binary::check(path, platform.name).is_ok();
+        let (replaced, others): (Vec<_>, Vec<_>) = given.iter().partition(|(_, path)| fits(path));
+        let names: Vec<Name> = ours
             .iter()
-            .filter(|(_, path)| host || of_this(path))
-            .map(|(name, path)| (*name, path.as_path()))
+            .copied()
+            .filter(|name| !others.iter().any(|(other, _)| other == name))
             .collect();
-        built.extend(own_images(&ctx, platform, &ours, &replaced, &output)?);
+        built.extend(own_images(&ctx, platform, &names, &replaced, &output)?);
     }
     let host = Platform::host()?;
     if wanted(Name::Nats) {
@@ -90,6 +94,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     print(&built);
     Ok(())
+}
+
+/// The platforms that were asked for, or all that this machine can build for.
+fn platforms(args: &Args) -> Result<Vec<Platform>> {
+    if let Some(platform) = args.platforms.iter().find(|platform| !platform.is_available()) {
+        bail!(
+            "--platform {0}: install {1} with its C library's headers first",
+            platform.name,
+            platform.compiler()
+        );
+    }
+    if args.platforms.is_empty() {
+        return Ok(PLATFORMS
+            .into_iter()
+            .filter(|platform| platform.is_available())
+            .collect());
+    }
+    Ok(args.platforms.clone())
 }
 
 /// An archive that was written.
@@ -105,7 +127,7 @@ fn own_images(
     ctx: &Ctx,
     platform: Platform,
     names: &[Name],
-    given: &[(Name, &Path)],
+    given: &[&(Name, PathBuf)],
     output: &Path,
 ) -> Result<Vec<Built>> {
     let missing: Vec<Name> = names
@@ -116,7 +138,7 @@ fn own_images(
     let mut found: Vec<(Name, PathBuf)> = given
         .iter()
         .filter(|(name, _)| names.contains(name))
-        .map(|(name, path)| (*name, path.to_path_buf()))
+        .map(|(name, path)| (*name, path.clone()))
         .collect();
     if !missing.is_empty() {
         platform.ensure_std(ctx)?;

@@ -54,9 +54,25 @@ impl Platform {
         }
     }
 
-    /// Whether this machine can compile for it.
+    /// Finds a platform by the name that Go and OCI give it.
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+        let found = PLATFORMS.into_iter().find(|platform| platform.name == name);
+        found.ok_or_else(|| "images are built for amd64 and arm64".to_owned())
+    }
+
+    /// What compiles C for it here.
+    pub(crate) fn compiler(self) -> &'static str {
+        self.compiler
+    }
+
+    /// Whether this machine can compile for it: a cross compiler without the C library's headers cannot.
     pub(crate) fn is_available(self) -> bool {
-        Self::host().is_ok_and(|host| host.name == self.name) || shell::which(self.compiler).is_some()
+        if Self::host().is_ok_and(|host| host.name == self.name) {
+            return true;
+        }
+        let mut compiler = Command::new(self.compiler);
+        compiler.args(["-fsyntax-only", "-include", "stdlib.h", "-x", "c", "/dev/null"]);
+        shell::which(self.compiler).is_some() && shell::capture(&mut compiler).is_ok()
     }
 
     /// Installs the C compiler where it is a Debian package. Programs without C parts do without.

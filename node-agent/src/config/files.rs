@@ -12,7 +12,7 @@ use weir_profile::load::{MAX_FILE_BYTES, load};
 use weir_profile::plan::{SinkPlan, plan, plan_with_sink, sink_name};
 use weir_profile::{CollectorProfile, CollectorSink, Document, FieldErrors, Plan, standalone_errors};
 
-use super::{ConfigError, Desired};
+use super::{ConfigError, Desired, Problem};
 
 /// The profile files of one run.
 #[derive(Debug)]
@@ -87,9 +87,24 @@ impl Files {
     }
 
     fn desired(&self, errors: &[ConfigError]) -> Desired {
+        let problem = |error: &ConfigError| match error {
+            ConfigError::Profile {
+                file: _,
+                profile,
+                source,
+            } => Some(Problem {
+                profile: profile.clone(),
+                uid: profile.clone(),
+                generation: self.generations.get(profile).copied().unwrap_or(0),
+                reason: source.reason,
+                message: source.to_string(),
+            }),
+            _ => None,
+        };
         Desired {
             plans: self.plans(),
             errors: errors.iter().map(ToString::to_string).collect(),
+            problems: errors.iter().filter_map(problem).collect(),
         }
     }
 

@@ -235,6 +235,14 @@ impl Index {
         }
     }
 
+    /// A complete list of namespaces: those not in it are gone.
+    pub fn namespaces_listed(&mut self, namespaces: BTreeMap<String, BTreeMap<String, String>>) {
+        self.namespaces.retain(|name, _| namespaces.contains_key(&**name));
+        for (name, labels) in namespaces {
+            self.namespace_put(&name, labels);
+        }
+    }
+
     /// A namespace is gone from the API server.
     pub fn namespace_deleted(&mut self, name: &str) {
         self.namespaces.remove(name);

@@ -1,0 +1,195 @@
+//! Decides when the node's report is written: on a change of state at once, on a moved rate seldom, else never.
+//!
+//! Pure: time is passed in, in milliseconds of any clock that only goes forward.
+
+use weir_profile::CollectorNodeStatus;
+use weir_profile::api::{NodeProfile, Window};
+
+use super::fleet::Fleet;
+use super::ladder;
+
+/// State changes that may be written one after the other; then one per [`REFILL_MS`].
+const BURST: u64 = 5;
+/// Least time between two state changes' writes once [`BURST`] is used up, milliseconds.
+const REFILL_MS: u64 = 5_000;
+
+/// What makes a write necessary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Difference {
+    /// Only rates moved.
+    Rates,
+    /// Only how sinks do: the whole fleet sees that at once.
+    Sinks,
+    /// Anything else.
+    State,
+}
+
+/// The report, and what the API server has of it.
+#[derive(Debug)]
+pub struct Report {
+    /// With rates on the ladder.
+    current: Option<CollectorNodeStatus>,
+    /// As the API server accepted it.
+    written: Option<CollectorNodeStatus>,
+    written_at_ms: u64,
+    /// Since when a sinks' difference waits, and when it is due.
+    spread_until_ms: Option<u64>,
+    /// When the present difference in state began.
+    unwritten_since_ms: Option<u64>,
+    tokens: u64,
+    refilled_at_ms: u64,
+    fleet: Fleet,
+}
+
+impl Report {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> Self {
+        Self {
+            current: None,
+            written: None,
+            written_at_ms: 0,
+            spread_until_ms: None,
+            unwritten_since_ms: None,
+            tokens: BURST,
+            refilled_at_ms: 0,
+            fleet,
+        }
+    }
+
+    /// The fleet's size as of now.
+    pub fn set_fleet(&mut self, fleet: Fleet) {
+        self.fleet = fleet;
+    }
+
+    /// The node's state as of now, with exact rates. `jitter` spreads what the whole fleet will write.
+    pub fn update(&mut self, mut status: CollectorNodeStatus, jitter: u32, now_ms: u64) {
+        round_rates(&mut status, self.current.as_ref());
+        self.current = Some(status);
+        match self.difference() {
+            Some(Difference::Sinks) if self.spread_until_ms.is_none() => {
+                let wait = u64::try_from(self.fleet.spread(jitter).as_millis()).unwrap_or(u64::MAX);
+                self.spread_until_ms = Some(now_ms.saturating_add(wait));
+            }
+            Some(Difference::Sinks) => {}
+            Some(Difference::State | Difference::Rates) | None => self.spread_until_ms = None,
+        }
+        match self.difference() {
+            Some(Difference::State | Difference::Sinks) => {
+                self.unwritten_since_ms.get_or_insert(now_ms);
+            }
+            Some(Difference::Rates) | None => self.unwritten_since_ms = None,
+        }
+    }
+
+    /// When it must be written; `None` while there is nothing to write. A time that is over means now.
+    #[must_use]
+    pub fn due_ms(&self, now_ms: u64) -> Option<u64> {
+        let rate = || {
+            let interval = u64::try_from(self.fleet.rate_interval().as_millis()).unwrap_or(u64::MAX);
+            self.written_at_ms.saturating_add(interval)
+        };
+        match self.difference()? {
+            Difference::Rates => Some(rate()),
+            Difference::Sinks => Some(
+                self.spread_until_ms
+                    .unwrap_or(now_ms)
+                    .max(self.token_at_ms(now_ms)),
+            ),
+            Difference::State => Some(self.token_at_ms(now_ms)),
+        }
+    }
+
+    /// What to write.
+    #[must_use]
+    pub fn current(&self) -> Option<&CollectorNodeStatus> {
+        self.current.as_ref()
+    }
+
+    /// The API server accepted `status`.
+    pub fn written(&mut self, status: CollectorNodeStatus, now_ms: u64) {
+        self.refill(now_ms);
+        self.tokens = self.tokens.saturating_sub(1);
+        self.written = Some(status);
+        self.written_at_ms = now_ms;
+        self.spread_until_ms = None;
+        self.unwritten_since_ms = match self.difference() {
+            Some(Difference::State | Difference::Sinks) => Some(now_ms),
+            Some(Difference::Rates) | None => None,
+        };
+    }
+
+    /// The API server has `found` instead of what was written: somebody else wrote it, or it was made anew.
+    pub fn found(&mut self, found: Option<CollectorNodeStatus>) {
+        self.written = found;
+    }
+
+    /// Since when the API server has not had the latest state.
+    #[must_use]
+    pub fn unwritten_since_ms(&self) -> Option<u64> {
+        self.unwritten_since_ms
+    }
+
+    fn difference(&self) -> Option<Difference> {
+        let current = self.current.as_ref()?;
+        let Some(written) = &self.written else {
+            return Some(Difference::State);
+        };
+        if current == written {
+            return None;
+        }
+        let (mut current, mut written) = (without_rates(current), without_rates(written));
+        if current == written {
+            return Some(Difference::Rates);
+        }
+        current.sinks.clear();
+        written.sinks.clear();
+        Some(if current == written {
+            Difference::Sinks
+        } else {
+            Difference::State
+        })
+    }
+
+    fn refill(&mut self, now_ms: u64) {
+        let gained = now_ms.saturating_sub(self.refilled_at_ms) / REFILL_MS;
+        self.tokens = self.tokens.saturating_add(gained).min(BURST);
+        self.refilled_at_ms = self
+            .refilled_at_ms
+            .saturating_add(gained.saturating_mul(REFILL_MS));
+    }
+
+    fn token_at_ms(&self, now_ms: u64) -> u64 {
+        if self.tokens > 0 {
+            now_ms
+        } else {
+            self.refilled_at_ms.saturating_add(REFILL_MS)
+        }
+    }
+}
+
+fn round_rates(status: &mut CollectorNodeStatus, shown: Option<&CollectorNodeStatus>) {
+    let round = |rates: &mut Option<Window>, shown: Option<Window>| {
+        *rates = rates.map(|rates| ladder::window(rates, shown));
+    };
+    round(&mut status.window, shown.and_then(|shown| shown.window));
+    for profile in &mut status.profiles {
+        let same = |shown: &&NodeProfile| shown.uid == profile.uid;
+        let before = shown
+            .and_then(|shown| shown.profiles.iter().find(same))
+            .and_then(|shown| shown.window);
+        round(&mut profile.window, before);
+    }
+}
+
+fn without_rates(status: &CollectorNodeStatus) -> CollectorNodeStatus {
+    let mut status = status.clone();
+    status.window = None;
+    for profile in &mut status.profiles {
+        profile.window = None;
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests;

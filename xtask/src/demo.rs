@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use self::agent::Agent;
+use self::agent::{Agent, Cut};
 use self::jetstream::JetStream;
 use self::live::Live;
 use self::received::Received;
@@ -39,6 +39,8 @@ const PROFILE: &str = include_str!("../demo/profile.yaml");
 const PROFILE_SERVER: &str = "nats://127.0.0.1:4222";
 /// The stream in [`PROFILE`].
 const STREAM: &str = "weir-demo";
+/// From the flood's begin to the ledger's cut in the midst of it.
+const CUT_DELAY: Duration = Duration::from_secs(1);
 
 /// Arguments of `cargo xtask demo`.
 #[derive(clap::Args)]
@@ -114,12 +116,12 @@ fn show(args: &Args, nats_server: &Path, agent: &Path, scratch: &Path) -> Result
     agent.wait_until_ready()?;
     println!("the agent runs as root with xtask/demo/profile.yaml; its hooks are in the kernel");
 
-    let (made, seen) = watch(args, &server, &mut agent, flood.path())?;
-    println!("\n{} events were shown or counted above", grouped(seen));
-    let (cut, closed) = agent.cut()?;
+    let watched = watch(args, &server, &mut agent, flood.path())?;
+    println!("\n{} events were shown or counted above", grouped(watched.seen));
     println!(
-        "GET /ledger?cut=now: cut {cut}, {}, under full flow",
-        if closed { "closed" } else { "NOT CLOSED" }
+        "GET /ledger?cut=now, in the midst of the flood: cut {}, {}",
+        watched.cut.id,
+        watched.cut.state()
     );
     println!("stopping the agent, which drains what it holds");
     let stopped = agent.stop()?;
@@ -128,29 +130,46 @@ fn show(args: &Args, nats_server: &Path, agent: &Path, scratch: &Path) -> Result
     let mut stream = JetStream::open(server.address(), STREAM)?;
     let received = Received::read(&mut stream)?;
     let ledger = received.final_ledger()?;
-    report::print(&ledger, &received, &made)
+    report::print(&ledger, &received, &watched.made, &watched.cut)
 }
 
-/// Shows events while the workload runs; returns what the workload did and how many events came by.
-fn watch(args: &Args, server: &Server, agent: &mut Agent, flood: &Path) -> Result<(Made, u64)> {
+/// What came of the time in which events were shown.
+struct Watched {
+    made: Made,
+    seen: u64,
+    cut: Cut,
+}
+
+/// Shows events while the workload runs, and has the agent cut its ledger while the flood is on.
+fn watch(args: &Args, server: &Server, agent: &mut Agent, flood: &Path) -> Result<Watched> {
+    let duration = Duration::from_secs(args.seconds);
     let mut stream = JetStream::open_when_made(server.address(), STREAM, || agent.check())?;
-    let mut workload = Workload::start(Duration::from_secs(args.seconds), server.address(), flood)?;
+    let mut workload = Workload::start(duration, server.address(), flood)?;
     println!(
         "for {} s: programs start, files are opened, connections are made\n",
         args.seconds
     );
     let mut live = Live::new();
-    let end = Instant::now() + Duration::from_secs(args.seconds);
-    while Instant::now() < end || workload.is_running()? {
+    let start = Instant::now();
+    let mut cut = None;
+    while start.elapsed() < duration || workload.is_running()? {
         shell::interrupted()?;
         agent.check()?;
         for message in stream.next(Duration::from_millis(200))? {
             live.message(&message.payload)?;
         }
         live.tick();
+        if cut.is_none() && start.elapsed() > workload::flood_begins(duration) + CUT_DELAY {
+            cut = Some(agent.cut()?);
+        }
     }
     live.finish();
-    Ok((workload.finish()?, live.seen()))
+    let cut = cut.context("the time was too short for a cut")?;
+    Ok(Watched {
+        made: workload.finish()?,
+        seen: live.seen(),
+        cut,
+    })
 }
 
 #[cfg(test)]

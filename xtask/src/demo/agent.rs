@@ -25,6 +25,21 @@ pub(super) struct Agent {
     _state: State,
 }
 
+/// One cut of the ledger.
+pub(super) struct Cut {
+    /// Its number.
+    pub(super) id: u64,
+    /// Its identities held.
+    pub(super) closed: bool,
+}
+
+impl Cut {
+    /// In a word.
+    pub(super) fn state(&self) -> &'static str {
+        if self.closed { "closed" } else { "NOT CLOSED" }
+    }
+}
+
 impl Agent {
     /// Starts it with its state in `scratch`.
     pub(super) fn start(program: &Path, profile: &Path, scratch: &Path) -> Result<Self> {
@@ -78,8 +93,8 @@ impl Agent {
         self.process.check()
     }
 
-    /// Has it cut its ledger now; returns the cut's number and whether it closed.
-    pub(super) fn cut(&self) -> Result<(u64, bool)> {
+    /// Has it cut its ledger now.
+    pub(super) fn cut(&self) -> Result<Cut> {
         let (status, body) = http::get(self.admin, "/ledger?cut=now")?;
         ensure!(status == 200, "GET /ledger?cut=now: status {status}: {body}");
         let ledger: Value =
@@ -87,7 +102,10 @@ impl Agent {
         let closed = ledger["cut"]["closed"]
             .as_bool()
             .context("GET /ledger?cut=now: no cut.closed")?;
-        Ok((count(&ledger["cut"], "id")?, closed))
+        Ok(Cut {
+            id: count(&ledger["cut"], "id")?,
+            closed,
+        })
     }
 
     /// Ends it; returns how long it took to drain.

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use super::agent::Cut;
 use super::compare::{Check, checks};
 use super::ledger::{Ledger, Slot};
 use super::received::{Delivered, Received};
@@ -23,7 +24,7 @@ what to try next:
   cargo xtask test                          every test there is";
 
 /// Prints it all; fails if the comparison is not exact.
-pub(super) fn print(ledger: &Ledger, received: &Received, made: &Made) -> Result<()> {
+pub(super) fn print(ledger: &Ledger, received: &Received, made: &Made, midway: &Cut) -> Result<()> {
     println!("\nthe ledger, as the agent published it last (per event of profile `demo`):");
     println!("{}", ledger_table(ledger)?);
     for hook in ledger.hooks.iter().filter(|hook| hook.missed + hook.errors > 0) {
@@ -43,7 +44,7 @@ pub(super) fn print(ledger: &Ledger, received: &Received, made: &Made) -> Result
         made.flood_time.as_secs_f64(),
     );
 
-    let checks = checks(ledger, received, made)?;
+    let checks = checks(ledger, received, made, midway.closed)?;
     println!("\nthe comparison:");
     println!("{}", checks_table(&checks));
     let broken = checks.iter().filter(|check| !check.holds).count();

@@ -139,11 +139,16 @@ impl Made {
     }
 }
 
+/// When the flood begins, in a workload that takes `duration`.
+pub(super) fn flood_begins(duration: Duration) -> Duration {
+    duration / 3
+}
+
 /// The workload's process.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let end = start + Duration::from_secs(args.seconds);
-    let flood_at = start + Duration::from_secs(args.seconds) / 3;
+    let flood_at = start + flood_begins(Duration::from_secs(args.seconds));
     let mut flood = None;
     let mut round = 0;
     while Instant::now() < end {

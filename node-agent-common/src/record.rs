@@ -86,7 +86,7 @@ shared! {
     pub struct Connect = 56 {
         /// 0 or a negative errno.
         pub result: i32,
-        /// Address family, AF_INET 2 or AF_INET6 10.
+        /// Address family, `AF_INET` 2 or `AF_INET6` 10.
         pub family: u16,
         /// IP protocol number, 0 where unknown.
         pub protocol: u16,

@@ -32,7 +32,7 @@ pub enum Command {
     },
     /// Check profile files without running them. Exit code 64 if anything is wrong.
     Check {
-        /// Files of CollectorProfiles and CollectorSinks, several documents each.
+        /// Files of `CollectorProfile`s and `CollectorSink`s, several documents each.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -50,13 +50,13 @@ pub enum Output {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Profile file; may be given several times. Several documents per file, CollectorSinks in them too.
+    /// Profile file; may be given several times. Several documents per file, sinks in them too.
     #[arg(long, value_name = "FILE", required_unless_present = "in_cluster", conflicts_with = "in_cluster")]
     pub profile: Vec<PathBuf>,
     /// Take profiles, sinks and pods from the API server of the cluster this agent runs in.
     #[arg(long)]
     pub in_cluster: bool,
-    /// Send everything to this sink instead of what profiles name: nats://HOST:PORT[?stream=NAME], stdout, file:PATH.
+    /// Send everything to this sink instead of what profiles name: `nats://HOST:PORT[?stream=NAME]`, stdout, file:PATH.
     #[arg(long, value_name = "URL", conflicts_with = "in_cluster")]
     pub sink: Option<String>,
     /// Name of this node in events; the host's name by default.

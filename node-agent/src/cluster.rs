@@ -20,6 +20,7 @@ pub mod node;
 pub mod objects;
 pub mod pods;
 pub mod report;
+pub mod status;
 pub mod writer;
 
 #[cfg(test)]

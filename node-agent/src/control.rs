@@ -154,6 +154,7 @@ pub struct Control {
 
 impl Control {
     /// Nothing runs yet.
+    #[must_use]
     pub fn new(parts: ControlParts) -> Self {
         let ControlParts {
             side,
@@ -262,10 +263,14 @@ impl Control {
             if changed {
                 self.apply(placement.config).await?;
             }
+            // A hook may have refused to attach: its kinds are then placed nowhere.
+            let supported = self.side.supported();
+            let lost_kinds = supported != self.supported;
+            self.supported = supported;
             let freed = self.assignment.quarantined.clone();
             self.assignment.quarantined.release(&freed);
             // What waited for a place that this edit freed gets it in another round.
-            if !(waits && changed) {
+            if !(lost_kinds || waits && changed) {
                 return Ok(());
             }
         }
@@ -303,7 +308,7 @@ impl Control {
         let now = unix_now();
         expiry::next(&self.plans, now)
             .and_then(|at| u64::try_from(at - now).ok())
-            .map_or(Duration::from_secs(3600), Duration::from_secs)
+            .map_or(Duration::from_hours(1), Duration::from_secs)
     }
 }
 

@@ -21,7 +21,7 @@ use crossbeam_channel::Receiver;
 use tokio_util::sync::CancellationToken;
 
 pub use batches::Identity;
-pub use command::{Closed, Command, CommandSender, MetadataChange, Stopped, channel};
+pub use command::{Closed, Command, CommandSender, Stopped, channel};
 pub use pace::MAX_NAP;
 
 use crate::enrich::{Index, Processes, WallClock, clock};
@@ -145,7 +145,7 @@ impl Drain {
         }
         self.scope.write(&mut self.index, self.closed);
         let idle = self.pace.mode() == Mode::Idle;
-        self.batches.seal_due(now_ns, self.pace.nap(self.batches.least_linger_ns()), idle, &mut self.tally);
+        self.batches.seal_due(now_ns, pace::nap(self.batches.least_linger_ns()), idle, &mut self.tally);
         self.tally.flush();
         records
     }
@@ -171,7 +171,7 @@ impl Drain {
         }
         match self.pace.mode() {
             Mode::Busy => {
-                std::thread::sleep(self.pace.nap(self.batches.least_linger_ns()));
+                std::thread::sleep(pace::nap(self.batches.least_linger_ns()));
                 Ok(())
             }
             Mode::Idle => {

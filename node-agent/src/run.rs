@@ -1,5 +1,6 @@
 //! `weir-agent run`: puts the parts together, in the order in which they need each other, and takes them apart again.
 
+mod cluster;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -16,14 +17,14 @@ use weir_runtime::supervise::Supervisor;
 
 use crate::bpf::kernel::KernelError;
 use crate::cli::RunArgs;
-use crate::config::{ConfigError, Files};
+use crate::config::{ConfigError, Desired, Files};
 use crate::control::view::View;
 use crate::control::{Control, ControlError, ControlParts, Request, SinkOptions, requests};
-use crate::drain::{Drain, DrainError, Identity};
+use crate::drain::{CommandSender, Drain, DrainError, Identity};
 use crate::enrich::{RootError, WalkError};
 use crate::ledger::Ledger;
 use crate::publish::metrics::PublishMetrics;
-use crate::publish::{AgentIdentity, Publisher, PublisherParts, StartError};
+use crate::publish::{AgentIdentity, PublishHandle, Publisher, PublisherParts, StartError};
 use crate::state::{Remembered, StateDir, StateError, next_epoch};
 use crate::{admin, metrics};
 
@@ -86,11 +87,19 @@ impl RunError {
     }
 }
 
+/// Where the gathered credentials are mounted in a cluster.
+const CLUSTER_CREDENTIALS: &str = "/etc/weir/credentials";
+
+/// The files of a standalone agent, read once; `None` in a cluster.
+type Standalone = Option<(Files, Desired)>;
+
 /// Runs until SIGTERM, `--duration`, or a failure.
-pub async fn run(args: RunArgs) -> Result<(), RunError> {
+pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     // All configuration is read before anything starts.
-    let mut files = Files::new(args.profile.clone(), args.sink.as_deref()).map_err(|error| RunError::Config(vec![error]))?;
-    let desired = if args.in_cluster { None } else { Some(files.start().map_err(RunError::Config)?) };
+    let standalone = read_files(&args)?;
+    if args.in_cluster {
+        args.credentials_dir.get_or_insert_with(|| PathBuf::from(CLUSTER_CREDENTIALS));
+    }
     let state = Arc::new(StateDir::open(&args.state_dir.clone().unwrap_or_else(default_state_dir))?);
     let before = state.read();
     let identity = Arc::new(AgentIdentity {
@@ -107,66 +116,6 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         "starting"
     );
     let shutdown = Shutdown::listen(GRACE).map_err(system("listen for signals"))?;
-    let readiness = Readiness::new();
-    let configured = readiness.gate("configuration");
-    let registry = Metrics::new("agent", env!("CARGO_PKG_VERSION"));
-    let ledger = Arc::new(Ledger::default());
-    let publisher = Publisher::start(PublisherParts {
-        memory_bytes: crate::publish::publisher::DEFAULT_MEMORY_BYTES,
-        outcomes: Arc::clone(&ledger) as Arc<dyn crate::publish::Outcomes>,
-        encode_losses: identity.losses(),
-        retire_grace: crate::publish::publisher::DEFAULT_RETIRE_GRACE,
-        readiness: readiness.clone(),
-        metrics: PublishMetrics::register(&registry),
-    })?;
-    let drain_identity =
-        Identity { cluster: identity.cluster.clone(), node: identity.node.clone(), epoch: identity.epoch };
-    let drain_stop = CancellationToken::new();
-    let source::Built { side, drain, commands } =
-        source::build(&args, drain_identity, publisher.handle(), Arc::clone(&ledger), drain_stop.clone())?;
-    let view = View::default();
-    metrics::register(&registry, view.clone());
-    let mut control = Control::new(ControlParts {
-        side,
-        commands: commands.clone(),
-        publisher,
-        ledger,
-        identity: Arc::clone(&identity),
-        boot_id: boot_id(),
-        sinks: SinkOptions {
-            credentials_dir: args.credentials_dir.clone(),
-            manage_streams: !args.in_cluster,
-            client_name: format!("weir-agent {}", identity.node),
-        },
-        readiness: readiness.clone(),
-        view: view.clone(),
-    });
-    let (asker, mut asked) = requests();
-    let mut supervisor = Supervisor::new(shutdown.clone());
-    let drain_thread = start_drain(drain, shutdown.clone())?;
-    let server = AdminServer::bind(args.admin).await.map_err(system("start the admin server"))?;
-    tracing::info!(address = %server.local_addr(), "admin server listens");
-    let admin_stop = CancellationToken::new();
-    let admin = tokio::spawn(server.serve(
-        readiness.clone(),
-        registry,
-        admin::routes(view.clone(), asker.clone()),
-        admin_stop.clone(),
-    ));
-    supervisor.spawn("remember", remember(Arc::clone(&state), view, identity.epoch, shutdown.token()));
-    if let Some(desired) = desired {
-        for error in &desired.errors {
-            tracing::error!("{error}");
-        }
-        asker.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
-        configured.open();
-        source::follow_files(&mut supervisor, files, asker, readiness, shutdown.token());
-    } else {
-        source::follow_cluster(&mut supervisor, &args, asker, &commands, configured, readiness, &shutdown).await?;
-    }
-    if let Some(before) = before.and_then(unfinished) {
-        control.announce_last_life(before);
-    }
     if let Some(duration) = args.duration {
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
@@ -174,29 +123,136 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             shutdown.trigger(Cause::Own);
         });
     }
-    let stop = shutdown.token();
-    let outcome = control.run(&mut asked, &stop).await;
-    if outcome.is_err() {
-        shutdown.trigger(Cause::Own);
+    let mut agent = Agent::assemble(&args, &identity, shutdown)?;
+    if let Some(before) = before.and_then(unfinished) {
+        agent.control.announce_last_life(before);
     }
-    let deadline = shutdown.deadline().unwrap_or_else(|| tokio::time::Instant::now() + GRACE) - END;
-    // A control side that failed may still drain what it can.
-    let finished = control.finish(deadline).await;
-    drain_stop.cancel();
-    commands.wake().map_err(system("end the drain thread"))?;
-    let drained = tokio::task::spawn_blocking(move || drain_thread.join()).await;
-    admin_stop.cancel();
-    admin.await.map_err(system("end the admin server"))?.map_err(system("serve the admin server"))?;
-    supervisor.run().await.map_err(system("keep all parts running"))?;
-    outcome?;
-    let finished = finished?;
-    remember_last(&state, identity.epoch, &finished.ledger)?;
-    if !matches!(drained, Ok(Ok(Ok(())))) {
-        tracing::error!("the drain thread failed");
+    agent.live(&args, standalone, state, identity.epoch).await
+}
+
+fn read_files(args: &RunArgs) -> Result<Standalone, RunError> {
+    if args.in_cluster {
+        return Ok(None);
     }
-    let report = finished.report;
-    tracing::info!(shed = report.shed_events, closed = finished.ledger.cut.closed, "ended");
-    Ok(())
+    let mut files =
+        Files::new(args.profile.clone(), args.sink.as_deref()).map_err(|error| RunError::Config(vec![error]))?;
+    let desired = files.start().map_err(RunError::Config)?;
+    Ok(Some((files, desired)))
+}
+
+/// The parts of a running agent.
+struct Agent {
+    control: Control,
+    drain: Drain,
+    drain_stop: CancellationToken,
+    commands: CommandSender,
+    publish: PublishHandle,
+    view: View,
+    readiness: Readiness,
+    registry: Metrics,
+    shutdown: Shutdown,
+}
+
+impl Agent {
+    fn assemble(args: &RunArgs, identity: &Arc<AgentIdentity>, shutdown: Shutdown) -> Result<Self, RunError> {
+        let readiness = Readiness::new();
+        let registry = Metrics::new("agent", env!("CARGO_PKG_VERSION"));
+        let ledger = Arc::new(Ledger::default());
+        let publisher = Publisher::start(PublisherParts {
+            memory_bytes: crate::publish::publisher::DEFAULT_MEMORY_BYTES,
+            outcomes: Arc::clone(&ledger) as Arc<dyn crate::publish::Outcomes>,
+            encode_losses: identity.losses(),
+            retire_grace: crate::publish::publisher::DEFAULT_RETIRE_GRACE,
+            readiness: readiness.clone(),
+            metrics: PublishMetrics::register(&registry),
+        })?;
+        let publish = publisher.handle();
+        let names =
+            Identity { cluster: identity.cluster.clone(), node: identity.node.clone(), epoch: identity.epoch };
+        let drain_stop = CancellationToken::new();
+        let source::Built { side, drain, commands } =
+            source::build(args, names, publish.clone(), Arc::clone(&ledger), drain_stop.clone())?;
+        let view = View::default();
+        metrics::register(&registry, view.clone());
+        let control = Control::new(ControlParts {
+            side,
+            commands: commands.clone(),
+            publisher,
+            ledger,
+            identity: Arc::clone(identity),
+            boot_id: boot_id(),
+            sinks: SinkOptions {
+                credentials_dir: args.credentials_dir.clone(),
+                manage_streams: !args.in_cluster,
+                client_name: format!("weir-agent {}", identity.node),
+            },
+            readiness: readiness.clone(),
+            view: view.clone(),
+        });
+        Ok(Self { control, drain, drain_stop, commands, publish, view, readiness, registry, shutdown })
+    }
+
+    /// Serves until the shutdown begins, then takes everything apart in order.
+    async fn live(
+        self,
+        args: &RunArgs,
+        standalone: Standalone,
+        state: Arc<StateDir>,
+        epoch: u64,
+    ) -> Result<(), RunError> {
+        let Self { mut control, drain, drain_stop, commands, publish, view, readiness, registry, shutdown } = self;
+        let (asker, mut asked) = requests();
+        let mut supervisor = Supervisor::new(shutdown.clone());
+        let server = AdminServer::bind(args.admin).await.map_err(system("start the admin server"))?;
+        let admin_stop = CancellationToken::new();
+        let routes = admin::routes(view.clone(), asker.clone());
+        let configured = readiness.gate("configuration");
+        let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
+        let drain_thread = start_drain(drain, shutdown.clone())?;
+        supervisor.spawn("remember", remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()));
+        if let Some((files, desired)) = standalone {
+            asker.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
+            configured.open();
+            source::follow_files(&mut supervisor, files, asker, readiness, shutdown.token());
+        } else {
+            let parts = cluster::Parts {
+                state_dir: state.path().to_path_buf(),
+                credentials: args.credentials_dir.clone().unwrap_or_default(),
+                requests: asker,
+                commands: commands.clone(),
+                configured,
+                readiness,
+                view,
+                publish,
+                epoch,
+                boot_id: boot_id(),
+                stop: shutdown.token(),
+            };
+            cluster::follow(&mut supervisor, parts)?;
+        }
+        let outcome = control.run(&mut asked, &shutdown.token()).await;
+        if outcome.is_err() {
+            shutdown.trigger(Cause::Own);
+        }
+        let deadline = shutdown.deadline().unwrap_or_else(|| tokio::time::Instant::now() + GRACE) - END;
+        // A control side that failed may still drain what it can.
+        let finished = control.finish(deadline).await;
+        drain_stop.cancel();
+        commands.wake().map_err(system("end the drain thread"))?;
+        let drained = tokio::task::spawn_blocking(move || drain_thread.join()).await;
+        admin_stop.cancel();
+        admin.await.map_err(system("end the admin server"))?.map_err(system("serve the admin server"))?;
+        supervisor.run().await.map_err(system("keep all parts running"))?;
+        outcome?;
+        let finished = finished?;
+        remember_last(&state, epoch, &finished.ledger)?;
+        if !matches!(drained, Ok(Ok(Ok(())))) {
+            return Err(RunError::System { what: "drain the rings", source: "the drain thread failed".into() });
+        }
+        let report = finished.report;
+        tracing::info!(shed = report.shed_events, closed = finished.ledger.cut.closed, "ended");
+        Ok(())
+    }
 }
 
 type DrainThread = std::thread::JoinHandle<Result<(), DrainError>>;

@@ -163,6 +163,7 @@ fn missing_fields(offsets: &Offsets) -> Vec<String> {
     missing
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn refused(error: ProgramError) -> HookError {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
         if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty() {

@@ -2,6 +2,10 @@
 //!
 //! One of the three places where `unsafe` is allowed. It knows the ring's layout and nothing of records' content.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "offsets are masked to the ring's size, which fits a usize on every supported target"
+)]
 #![allow(unsafe_code, reason = "the ring is shared memory with the kernel; each block argues its safety")]
 
 use std::num::NonZeroUsize;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// File of the mounted Secret with the number of nodes, as a power of ten. Sinks' files have a dot, this has none.
-pub const FLEET_FILE: &str = "fleet-nodes";
+pub const FLEET_FILE: &str = "fleet-size";
 /// What a fleet is taken for that does not say.
 const DEFAULT_NODES: u32 = 100;
 /// Nobody's fleet is larger; a damaged file must not stop the agent for a day.

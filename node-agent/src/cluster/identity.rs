@@ -3,13 +3,13 @@
 use thiserror::Error;
 
 /// Name of the node: `spec.nodeName`.
-pub const NODE_NAME: &str = "WEIR_NODE_NAME";
+pub const NODE_NAME: &str = "NODE_NAME";
 /// Name of the agent's pod: `metadata.name`.
-pub const POD_NAME: &str = "WEIR_POD_NAME";
+pub const POD_NAME: &str = "POD_NAME";
 /// Namespace of the agent's pod: `metadata.namespace`.
-pub const POD_NAMESPACE: &str = "WEIR_POD_NAMESPACE";
+pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
 /// UID of the agent's pod: `metadata.uid`.
-pub const POD_UID: &str = "WEIR_POD_UID";
+pub const POD_UID: &str = "POD_UID";
 /// Name of the agent's `DaemonSet`, optional.
 pub const DAEMONSET_NAME: &str = "WEIR_DAEMONSET_NAME";
 /// What the `DaemonSet` is called where [`DAEMONSET_NAME`] does not say.
@@ -85,7 +85,7 @@ mod tests {
             Identity::from_variables(|name| (name != DAEMONSET_NAME).then(|| name.to_lowercase())).unwrap();
         assert_eq!(
             (identity.node.as_str(), identity.daemonset.as_str()),
-            ("weir_node_name", "weir-agent")
+            ("node_name", "weir-agent")
         );
     }
 }

@@ -190,8 +190,7 @@ fn key(profile: &PlacedProfile, slot: &PlacedSlot) -> SlotKey {
 }
 
 /// The kind as events name it.
-#[must_use]
-pub const fn event_kind(kind: EventKind) -> Kind {
+const fn event_kind(kind: EventKind) -> Kind {
     match kind {
         EventKind::ProcessExec => Kind::ProcessExec,
         EventKind::ProcessExit => Kind::ProcessExit,

@@ -78,7 +78,9 @@ impl Control {
         if let Some(before) = self.last_life.take_if(|_| !self.sink_names.is_empty()) {
             for sink in &self.sink_names {
                 let event = self.identity.event("last-life".into(), now, AgentEvent::Ledger(before.clone()));
-                self.publish.agent_event(sink, event);
+                if !self.publish.agent_event(sink, event) {
+                    tracing::debug!(%sink, "no such sink for the last life's ledger any more");
+                }
             }
         }
         for sink in &self.sink_names {

@@ -19,6 +19,8 @@ pub struct ProfileView {
     pub generation: i64,
     /// Its plan's digest.
     pub digest: String,
+    /// How many of its events have a slot.
+    pub slots: usize,
 }
 
 /// What is shown.
@@ -32,6 +34,14 @@ pub struct Shown {
     pub placement: Placement,
     /// Counts up with each change.
     pub version: u64,
+}
+
+impl Shown {
+    /// How many events of a profile have a slot.
+    #[must_use]
+    pub fn slots_of(&self, profile: &str) -> usize {
+        self.profiles.iter().filter(|shown| shown.name == profile).map(|shown| shown.slots).sum()
+    }
 }
 
 /// The shared picture; cheap to clone.
@@ -75,6 +85,7 @@ impl View {
                     uid: profile.uid.clone(),
                     generation: profile.generation,
                     digest: profile.digest.clone(),
+                    slots: profile.slots.len(),
                 })
                 .collect();
             shown.hooks = hooks.to_vec();

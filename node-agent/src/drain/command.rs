@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Drain;
 use super::table::Table;
-use crate::enrich::{Pod, ProfileScope, clock};
+use crate::enrich::{Change, ProfileScope, clock};
 
 /// Commands that wait: edits and cuts are one at a time, metadata comes in bursts. When it is full the control side
 /// waits.
@@ -20,21 +20,6 @@ const COMMANDS: usize = 256;
 #[derive(Debug, thiserror::Error)]
 #[error("the drain thread has ended")]
 pub struct Stopped;
-
-/// A change of what is known of pods and namespaces.
-#[derive(Debug)]
-pub enum MetadataChange {
-    /// A pod is, or changed.
-    Pod(Box<Pod>),
-    /// A pod is gone, by its cgroup UID.
-    PodGone(String),
-    /// These are all pods of the node.
-    Pods(Vec<Pod>),
-    /// A namespace's labels.
-    Namespace(String, BTreeMap<String, String>),
-    /// A namespace is gone.
-    NamespaceGone(String),
-}
 
 /// The drain thread's part of a closed cut.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +54,7 @@ pub enum Command {
         before: u32,
     },
     /// Metadata changed.
-    Metadata(MetadataChange),
+    Metadata(Change),
     /// Tell the next `seq` of each profile.
     Sequences {
         /// Told the marks.
@@ -128,7 +113,7 @@ impl Drain {
                 self.tables.insert(table);
                 self.index.set_rules(side as usize, rules);
                 self.scope.write(&mut self.index, self.closed);
-                self.answer(done, ());
+                Self::answer(done, ());
             }
             Command::Close { cut, last, done } => {
                 let until = self.source.bulk_position();
@@ -139,34 +124,23 @@ impl Drain {
                     self.batches.seal_all(&mut self.tally);
                 }
                 self.tally.flush();
-                self.answer(done, Closed { cut });
+                Self::answer(done, Closed { cut });
             }
             Command::Retire { before } => {
                 self.tables.retire(before);
                 self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
             }
-            Command::Metadata(change) => self.metadata(change),
+            Command::Metadata(change) => self.index.apply(change, clock::boot_ns()),
             Command::Sequences { done } => {
                 let marks = self.batches.sequences();
-                self.answer(done, marks);
+                Self::answer(done, marks);
             }
         }
     }
 
-    fn answer<T>(&self, done: oneshot::Sender<T>, answer: T) {
+    fn answer<T>(done: oneshot::Sender<T>, answer: T) {
         if done.send(answer).is_err() {
             tracing::debug!("the control side gave up waiting for the drain thread");
-        }
-    }
-
-    fn metadata(&mut self, change: MetadataChange) {
-        let now_ns = clock::boot_ns();
-        match change {
-            MetadataChange::Pod(pod) => self.index.pod_put(*pod),
-            MetadataChange::PodGone(uid) => self.index.pod_deleted(&uid, now_ns),
-            MetadataChange::Pods(pods) => self.index.pods_listed(pods, now_ns),
-            MetadataChange::Namespace(name, labels) => self.index.namespace_put(&name, labels),
-            MetadataChange::NamespaceGone(name) => self.index.namespace_deleted(&name),
         }
     }
 }

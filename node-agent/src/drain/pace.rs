@@ -12,7 +12,7 @@ const BUSY_FROM: u64 = 50;
 /// Below this many: idle (100/s).
 const IDLE_BELOW: u64 = 10;
 /// Longest nap between two looks. The ring must hold what comes meanwhile: 4 MiB at 200 bytes take 20 M/s.
-pub const MAX_NAP: Duration = Duration::from_micros(1000);
+pub const MAX_NAP: Duration = Duration::from_millis(1);
 /// Shortest nap.
 const MIN_NAP: Duration = Duration::from_micros(100);
 /// Parts of the linger that a nap takes.
@@ -60,11 +60,12 @@ impl Pace {
         })
     }
 
-    /// How long to sleep when busy.
-    pub(super) fn nap(&self, least_linger_ns: Option<u64>) -> Duration {
-        let nap = Duration::from_nanos(least_linger_ns.unwrap_or(u64::MAX) / NAPS_PER_LINGER);
-        nap.clamp(MIN_NAP, MAX_NAP)
-    }
+}
+
+/// How long to sleep when busy.
+pub(super) fn nap(least_linger_ns: Option<u64>) -> Duration {
+    let nap = Duration::from_nanos(least_linger_ns.unwrap_or(u64::MAX) / NAPS_PER_LINGER);
+    nap.clamp(MIN_NAP, MAX_NAP)
 }
 
 #[cfg(test)]
@@ -82,10 +83,9 @@ mod tests {
 
     #[test]
     fn nap_is_a_part_of_the_linger_within_bounds() {
-        let pace = Pace::default();
-        assert_eq!(pace.nap(Some(5_000_000)), MAX_NAP);
-        assert_eq!(pace.nap(Some(1_000_000)), Duration::from_micros(200));
-        assert_eq!(pace.nap(Some(0)), MIN_NAP);
-        assert_eq!(pace.nap(None), MAX_NAP);
+        assert_eq!(nap(Some(5_000_000)), MAX_NAP);
+        assert_eq!(nap(Some(1_000_000)), Duration::from_micros(200));
+        assert_eq!(nap(Some(0)), MIN_NAP);
+        assert_eq!(nap(None), MAX_NAP);
     }
 }

@@ -38,14 +38,6 @@ impl Source {
         }
     }
 
-    /// Whether control records wait.
-    pub(super) fn has_control(&self) -> bool {
-        match self {
-            Self::Kernel(rings, _) => rings.control.producer_position() != rings.control.position(),
-            Self::Synthetic(..) => false,
-        }
-    }
-
     /// Whether the events are made up.
     pub(super) const fn is_synthetic(&self) -> bool {
         matches!(self, Self::Synthetic(..))

@@ -153,11 +153,12 @@ fn body(number_of_kind: u8, number: u32, to: &mut Vec<u8>) {
     use weir_node_agent_common::record::{Connect, Exit};
     match number_of_kind {
         kind::PROCESS_EXEC => {
-            let (exe, args) = (b"/usr/bin/synthetic", b"synthetic\0--event\0");
-            let fixed = Exec { exe_len: exe.len() as u16, args_len: args.len() as u16, reserved: 0 };
+            const EXE: &[u8; 18] = b"/usr/bin/synthetic";
+            const ARGS: &[u8; 18] = b"synthetic\0--event\0";
+            let fixed = Exec { exe_len: 18, args_len: 18, reserved: 0 };
             to.extend_from_slice(fixed.as_bytes());
-            to.extend_from_slice(exe);
-            to.extend_from_slice(args);
+            to.extend_from_slice(EXE);
+            to.extend_from_slice(ARGS);
         }
         kind::PROCESS_EXIT => {
             to.extend_from_slice(Exit { status: 0, reserved: 0, duration_ns: 1_000_000 }.as_bytes());
@@ -179,10 +180,11 @@ fn body(number_of_kind: u8, number: u32, to: &mut Vec<u8>) {
             to.extend_from_slice(fixed.as_bytes());
         }
         _ => {
-            let path = [&b"/var/lib/synthetic/"[..], &[b'a' + (number % 26) as u8]].concat();
-            let fixed = Open { result: 3, flags: 0, path_len: path.len() as u16, reserved: 0, mode: 0 };
+            const FOLDER: &[u8; 19] = b"/var/lib/synthetic/";
+            let fixed = Open { result: 3, flags: 0, path_len: 20, reserved: 0, mode: 0 };
             to.extend_from_slice(fixed.as_bytes());
-            to.extend_from_slice(&path);
+            to.extend_from_slice(FOLDER);
+            to.push(b'a' + u8::try_from(number % 26).unwrap_or(0));
         }
     }
 }

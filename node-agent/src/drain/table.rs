@@ -123,10 +123,6 @@ impl Tables {
         self.by_id.values().flat_map(BoundTable::batches).collect()
     }
 
-    pub(super) fn newest(&self) -> Option<&BoundTable> {
-        self.by_id.values().next_back()
-    }
-
     /// Forgets configurations before `id`.
     pub(super) fn retire(&mut self, id: u32) {
         self.by_id = self.by_id.split_off(&id);

@@ -231,7 +231,7 @@ impl Index {
             .flat_map(|workload| workload.cgroups.iter().copied())
             .collect();
         for cgroup in concerned {
-            self.resolve(cgroup);
+            self.decide(cgroup);
         }
     }
 
@@ -257,7 +257,7 @@ impl Index {
         *place = rules;
         let all: Vec<u64> = self.cgroups.ids().collect();
         for cgroup in all {
-            self.resolve(cgroup);
+            self.decide(cgroup);
         }
     }
 
@@ -291,24 +291,25 @@ impl Index {
         }
     }
 
-    /// Resolves a cgroup anew from all that is known; marks it for the kernel if what that must know changed.
+    /// Resolves a cgroup anew from all that is known of its workload.
     fn resolve(&mut self, id: u64) {
-        let Some(entry) = self.cgroups.get(id) else { return };
-        let before = entry.update(id);
-        let workload = entry
-            .workload_id
-            .and_then(|workload| self.workloads.get(workload));
-        let resolved = Resolved::of(entry, workload, &self.namespaces, &self.rules);
         let Some(entry) = self.cgroups.get_mut(id) else {
             return;
         };
-        let Resolved {
-            attribution,
-            workload,
-            decisions,
-            pod_index,
-        } = resolved;
+        let workload = entry
+            .workload_id
+            .and_then(|workload| self.workloads.get(workload));
+        let facts = Facts::of(entry, workload);
+        let (
+            before,
+            Facts {
+                attribution,
+                workload,
+                pod_index,
+            },
+        ) = (entry.pod_index, facts);
         entry.attribution = attribution;
+        entry.pod_index = pod_index;
         // The same content keeps its encoding and its identity.
         if entry.workload.as_deref().map(WorkloadRef::workload) != workload.as_ref() {
             entry.workload = workload.map(|facts| {
@@ -316,9 +317,36 @@ impl Index {
                 Arc::new(WorkloadRef::new(self.next_identity, facts))
             });
         }
-        entry.decisions = decisions;
-        entry.pod_index = pod_index;
-        if !entry.removed && entry.update(id) != before {
+        if before != pod_index {
+            self.mark_dirty(id);
+        }
+        self.decide(id);
+    }
+
+    /// Decides anew which profiles take a cgroup's events; tells the kernel if what it must know changed.
+    fn decide(&mut self, id: u64) {
+        let Some(entry) = self.cgroups.get_mut(id) else {
+            return;
+        };
+        let pod = entry
+            .workload_id
+            .and_then(|workload| self.workloads.get(workload)?.pod.as_deref());
+        let candidate = if entry.identity.pod().is_none() {
+            Candidate::Host
+        } else {
+            Candidate::Pod(pod.map(|pod| PodFacts {
+                namespace: &pod.namespace,
+                labels: &pod.labels,
+                namespace_labels: self.namespaces.get(pod.namespace.as_str()),
+            }))
+        };
+        let decisions = if entry.foreign {
+            [Decision::default(); 2]
+        } else {
+            self.rules.each_ref().map(|rules| decide(rules, candidate))
+        };
+        let before = std::mem::replace(&mut entry.decisions, decisions);
+        if before.map(Decision::admitted) != decisions.map(Decision::admitted) {
             self.mark_dirty(id);
         }
     }
@@ -374,48 +402,32 @@ impl CgroupEntry {
     }
 }
 
-/// The part of a cgroup's entry that follows from pods, namespaces and rules.
-struct Resolved {
+/// The part of a cgroup's entry that follows from its pod.
+struct Facts {
     attribution: Attribution,
     workload: Option<WorkloadFacts>,
-    decisions: [Decision; 2],
     pod_index: u32,
 }
 
-impl Resolved {
-    fn of(
-        entry: &CgroupEntry,
-        workload: Option<&Workload>,
-        namespaces: &HashMap<Box<str>, BTreeMap<String, String>, RandomState>,
-        rules: &[Vec<ProfileScope>; 2],
-    ) -> Self {
-        let decisions = |candidate| rules.each_ref().map(|rules| decide(rules, candidate));
+impl Facts {
+    fn of(entry: &CgroupEntry, workload: Option<&Workload>) -> Self {
         if entry.foreign {
-            let decisions = [Decision::default(); 2];
             return Self {
                 attribution: Attribution::Unknown,
                 workload: None,
-                decisions,
                 pod_index: SHARED_INDEX,
             };
         }
         let Some(pod_cgroup) = entry.identity.pod() else {
-            let decisions = decisions(Candidate::Host);
             return Self {
                 attribution: Attribution::Host,
                 workload: None,
-                decisions,
                 pod_index: HOST_INDEX,
             };
         };
         let pod = workload.and_then(|workload| workload.pod.as_deref());
         let id = entry.identity.container().map(|container| &*container.id);
         let container = pod.zip(id).and_then(|(pod, id)| pod.container(id));
-        let facts = pod.map(|pod| PodFacts {
-            namespace: &pod.namespace,
-            labels: &pod.labels,
-            namespace_labels: namespaces.get(pod.namespace.as_str()),
-        });
         Self {
             attribution: if container.is_some() {
                 Attribution::Exact
@@ -423,7 +435,6 @@ impl Resolved {
                 Attribution::Pod
             },
             workload: Some(reference::workload(&pod_cgroup.uid, pod, id, container)),
-            decisions: decisions(Candidate::Pod(facts)),
             pod_index: workload.map_or(SHARED_INDEX, |workload| workload.index),
         }
     }

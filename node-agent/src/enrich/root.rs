@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -72,8 +73,8 @@ impl CgroupRoot {
     /// file system path) if given, else, in a pod, what lies above the kubepods cgroup that the agent itself runs
     /// in, else everything.
     ///
-    /// `own_cgroup` is the agent's own cgroup id if the kernel has told it: a container with its own cgroup
-    /// namespace cannot see its path otherwise.
+    /// A container with its own cgroup namespace cannot see its path: its cgroup is then found by `own_cgroup`, the
+    /// id that the kernel has told, or else as the one that lists the agent's own process.
     pub fn discover(configured: Option<&Path>, own_cgroup: Option<u64>) -> Result<Self, RootError> {
         let mounts = std::fs::read("/proc/self/mountinfo").map_err(RootError::Mounts)?;
         let mount = find_mount(&mounts).ok_or(RootError::NotMounted)?;
@@ -82,11 +83,12 @@ impl CgroupRoot {
         }
         let own = std::fs::read("/proc/self/cgroup").map_err(RootError::OwnCgroup)?;
         let mut path = own_v2_path(&own).unwrap_or_default().to_vec();
-        if node_root_len(&path).is_none()
-            && let Some(id) = own_cgroup
-            && let Some(found) = walk::find(&mount, id).map_err(RootError::Search)?
-        {
-            path = found;
+        if node_root_len(&path).is_none() {
+            let found = match own_cgroup {
+                Some(id) => walk::find(&mount, id),
+                None => find_pod_of(&mount, std::process::id()),
+            };
+            path = found.map_err(RootError::Search)?.unwrap_or(path);
         }
         let len = node_root_len(&path).unwrap_or(0);
         Ok(Self::new(mount, path.get(..len).unwrap_or_default()))
@@ -198,6 +200,22 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The pod's cgroup that lists a process. Of processes that this PID namespace cannot see, the kernel lists 0, so
+/// that there is at most one, whoever else runs on the kernel.
+fn find_pod_of(mount: &Path, pid: u32) -> Result<Option<Vec<u8>>, WalkError> {
+    let pid = pid.to_string();
+    walk::search(mount, |_, path| {
+        let below = OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path));
+        // Unreadable ones (threaded, or gone meanwhile) are not a container's.
+        let lists = || std::fs::read_to_string(mount.join(below).join("cgroup.procs")).unwrap_or_default();
+        if node_root_len(path).is_some() && lists().lines().any(|line| line == pid) {
+            ControlFlow::Break(path.to_vec())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+}
+
 /// The v2 line of `/proc/self/cgroup`.
 fn own_v2_path(text: &[u8]) -> Option<&[u8]> {
     text.split(|&byte| byte == b'\n')
@@ -260,6 +278,29 @@ mod tests {
             let error = CgroupRoot::configured(mount.path().into(), Path::new(given)).unwrap_err();
             assert!(error.to_string().contains("--cgroup-root"), "{error}");
         }
+    }
+
+    #[test]
+    fn own_pod_is_found_by_the_process_it_lists() {
+        let mount = tempfile::tempdir().unwrap();
+        let uid = "8d2a3c1e-5f60-4b7a-9c1d-2e3f4a5b6c7d";
+        let pod = |node: &str| {
+            format!(
+                "{node}/kubepods/burstable/pod{uid}/{}",
+                "0123456789abcdef".repeat(4)
+            )
+        };
+        for (path, processes) in [
+            ("a", "41\n".to_owned()),
+            (&pod("node1"), "0\n0\n".into()),
+            (&pod("node2"), "0\n41\n".into()),
+        ] {
+            std::fs::create_dir_all(mount.path().join(path)).unwrap();
+            std::fs::write(mount.path().join(path).join("cgroup.procs"), processes).unwrap();
+        }
+        let found = find_pod_of(mount.path(), 41).unwrap().unwrap();
+        assert_eq!(node_root_len(&found), Some("/node2".len()));
+        assert_eq!(find_pod_of(mount.path(), 4).unwrap(), None);
     }
 
     #[test]

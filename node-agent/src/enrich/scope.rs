@@ -112,15 +112,17 @@ fn verdict(rule: &ScopeRule, candidate: Candidate<'_>) -> Verdict {
             namespace_labels: None,
         })) => {
             // Terms are ANDed, so one that fails decides, whatever else is unknown.
-            let rest = ScopeRule {
-                namespace_selector: None,
-                ..rule.clone()
-            };
-            let inside = rest.admits_pod(namespace, &BTreeMap::new(), labels);
-            if inside && rule.namespace_selector.is_some() {
-                Verdict::Undecided
+            let listed = |names: &[String]| names.iter().any(|name| name == namespace);
+            let refused = listed(&rule.exclude_namespaces)
+                || !(rule.namespaces.is_empty() || listed(&rule.namespaces))
+                || rule
+                    .pod_selector
+                    .as_ref()
+                    .is_some_and(|selector| !selector.matches(labels));
+            if refused || rule.namespace_selector.is_none() {
+                decided(!refused)
             } else {
-                decided(inside)
+                Verdict::Undecided
             }
         }
     }

@@ -43,7 +43,8 @@ pub fn find(mount: &Path, wanted: u64) -> Result<Option<Vec<u8>>, WalkError> {
     })
 }
 
-fn search<T>(
+/// Like [`walk`], until `visit` breaks.
+pub(super) fn search<T>(
     mount: &Path,
     mut visit: impl FnMut(u64, &[u8]) -> ControlFlow<T>,
 ) -> Result<Option<T>, WalkError> {

@@ -6,8 +6,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use weir_node_agent_common::record::Seed;
-use weir_runtime::readiness::{Gate, Readiness, State};
-use weir_runtime::shutdown::Shutdown;
+use weir_runtime::readiness::{Readiness, State};
 use weir_runtime::supervise::Supervisor;
 
 use super::{RunError, system};
@@ -147,17 +146,4 @@ pub(super) fn follow_files(
             }
         }
     });
-}
-
-/// Follows the API server.
-pub(super) async fn follow_cluster(
-    _supervisor: &mut Supervisor,
-    _args: &RunArgs,
-    _requests: Requests,
-    _commands: &CommandSender,
-    _configured: Gate,
-    _readiness: Readiness,
-    _shutdown: &Shutdown,
-) -> Result<(), RunError> {
-    Err(RunError::System { what: "run in a cluster", source: "not built in yet".into() })
 }

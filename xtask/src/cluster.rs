@@ -166,12 +166,16 @@ impl Provider {
                 archives.iter().try_for_each(|path| local.load(path))
             }
             (Self::Local(local), Action::Run { command }) => local.run(command).map(finish),
-            (Self::Local(local), Action::StopComponent { name }) => local.stop(parse_component(name)?),
+            (Self::Local(local), Action::StopComponent { name }) => local.stop(component(name, local)?),
             (Self::Local(local), Action::StartComponent { name }) => {
-                local.start(parse_component(name)?, &State::load(&local.layout)?)
+                local.start(component(name, local)?, &State::load(&local.layout)?)
             }
-            (Self::Local(_), Action::Partition { node }) => network::set_connected(parse_node(node)?, false),
-            (Self::Local(_), Action::Heal { node }) => network::set_connected(parse_node(node)?, true),
+            (Self::Local(local), Action::Partition { node: name }) => {
+                network::set_connected(node(name, local)?, false)
+            }
+            (Self::Local(local), Action::Heal { node: name }) => {
+                network::set_connected(node(name, local)?, true)
+            }
         }
     }
 }
@@ -214,11 +218,20 @@ fn finish(status: ExitStatus) {
     }
 }
 
-fn parse_component(name: &str) -> Result<Component> {
-    Component::parse(name)
-        .with_context(|| format!("no component {name}: `cargo xtask cluster status` lists them"))
+/// A component of the cluster that is up.
+fn component(name: &str, local: &Local) -> Result<Component> {
+    let all = Component::all(State::load(&local.layout)?.nodes);
+    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let place = names.iter().position(|other| other == name);
+    place
+        .and_then(|place| all.get(place).copied())
+        .with_context(|| format!("no component {name}; there are {}", names.join(", ")))
 }
 
-fn parse_node(name: &str) -> Result<Node> {
-    Node::parse(name).with_context(|| format!("no node {name}: nodes are node1 to node{MAX_NODES}"))
+/// A node of the cluster that is up.
+fn node(name: &str, local: &Local) -> Result<Node> {
+    let nodes = State::load(&local.layout)?.nodes;
+    Node::parse(name)
+        .filter(|node| node.0 <= nodes)
+        .with_context(|| format!("no node {name}; the last one is {}", Node(nodes).name()))
 }

@@ -55,13 +55,6 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Where the program is once it is built.
-pub(crate) fn place(ctx: &Ctx) -> Result<PathBuf> {
-    Ok(ctx
-        .directory("kube", &version(&module(), &linker_flags())?)
-        .join(PROGRAM))
-}
-
 fn version(module: &Path, flags: &str) -> Result<String> {
     Ok(format!("{VERSION}-{}", fingerprint(module, flags)?))
 }

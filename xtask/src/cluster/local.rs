@@ -40,7 +40,7 @@ impl Local {
         teardown::claim(&self.layout)?;
         teardown::down(&self.layout, &self.kube)?;
         teardown::mark_owner(&self.layout)?;
-        let state = State::new(options, free_port(HOST_API_PORT)?);
+        let state = State::new(options, free_port(HOST_API_PORT)?, &self.kube);
         state.save(&self.layout)?;
         self.prepare(&state)?;
         self.start_all(&state)?;
@@ -57,7 +57,7 @@ impl Local {
         let Ok(state) = State::load(&self.layout) else {
             return false;
         };
-        state.is_as_wanted(options)
+        state.is_as_wanted(options, &self.kube)
             && Component::all(state.nodes)
                 .iter()
                 .all(|component| process::running(&self.layout, &component.to_string()).is_some())

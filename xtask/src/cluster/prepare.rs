@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::layout::Layout;
 use super::local::Local;
+use super::state::State;
 use super::{Action, binary, config};
 use crate::tools::{Ctx, debian, privileged};
 use crate::{images, shell};
@@ -51,13 +52,13 @@ const fn needed(
 
 /// Installs and builds what the local provider needs. This part runs as the user.
 pub(super) fn local(action: &Action, layout: Layout) -> Result<Local> {
-    let ctx = Ctx::new()?;
     if !matches!(action, Action::Up(_)) {
-        return Ok(Local {
-            kube: binary::place(&ctx)?,
-            layout,
-        });
+        // Nothing is installed, so another set-up is not waited for: tests make faults while one is held. Without a
+        // cluster each action says so itself, except `down`, which has less to take away.
+        let kube = State::load(&layout).map(|state| state.kube).unwrap_or_default();
+        return Ok(Local { layout, kube });
     }
+    let ctx = Ctx::new()?;
     ensure_packages(&ctx)?;
     let kube = binary::ensure(&ctx)?;
     std::fs::create_dir_all(layout.root())

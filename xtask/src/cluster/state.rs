@@ -1,6 +1,7 @@
 //! What a running local cluster was asked to be, so that later commands need no arguments.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,24 +18,27 @@ pub(crate) struct State {
     pub(crate) masked_tracefs: Option<Node>,
     /// The API server's port on the host's loopback.
     pub(crate) host_port: u16,
+    /// The binary of the components, as it was when the cluster came up: a changed checkout names another.
+    pub(crate) kube: PathBuf,
 }
 
 impl State {
-    pub(crate) fn new(options: &Options, host_port: u16) -> Self {
+    pub(crate) fn new(options: &Options, host_port: u16, kube: &Path) -> Self {
         Self {
             nodes: options.nodes,
             masked_tracefs: options.masked_tracefs_node.map(Node),
             host_port,
+            kube: kube.to_owned(),
         }
     }
 
-    pub(crate) fn is_as_wanted(&self, options: &Options) -> bool {
-        *self == Self::new(options, self.host_port)
+    pub(crate) fn is_as_wanted(&self, options: &Options, kube: &Path) -> bool {
+        *self == Self::new(options, self.host_port, kube)
     }
 
     pub(crate) fn save(&self, layout: &Layout) -> Result<()> {
         let masked = self.masked_tracefs.map(|node| node.0);
-        let value = json!({"nodes": self.nodes, "maskedTracefsNode": masked, "hostPort": self.host_port});
+        let value = json!({"nodes": self.nodes, "maskedTracefsNode": masked, "hostPort": self.host_port, "kube": self.kube});
         write(&layout.state(), format!("{value:#}\n"))
     }
 
@@ -55,6 +59,7 @@ impl State {
                 .and_then(|node| u8::try_from(node).ok())
                 .map(Node),
             host_port: u16::try_from(number("hostPort")?).ok()?,
+            kube: value["kube"].as_str()?.into(),
         })
     }
 }
@@ -72,6 +77,7 @@ mod tests {
                 nodes: 2,
                 masked_tracefs: masked,
                 host_port: 17001,
+                kube: "/kube".into(),
             };
             state.save(&layout).unwrap();
             assert_eq!(State::load(&layout).unwrap(), state);
@@ -89,17 +95,20 @@ mod tests {
 
     #[test]
     fn other_options_want_another_cluster() {
+        let kube = Path::new("/kube");
         let state = State {
             nodes: 2,
             masked_tracefs: None,
             host_port: 1,
+            kube: kube.to_owned(),
         };
         let options = |nodes, masked_tracefs_node| Options {
             nodes,
             masked_tracefs_node,
         };
-        assert!(state.is_as_wanted(&options(2, None)));
-        assert!(!state.is_as_wanted(&options(1, None)));
-        assert!(!state.is_as_wanted(&options(2, Some(1))));
+        assert!(state.is_as_wanted(&options(2, None), kube));
+        assert!(!state.is_as_wanted(&options(1, None), kube));
+        assert!(!state.is_as_wanted(&options(2, Some(1)), kube));
+        assert!(!state.is_as_wanted(&options(2, None), Path::new("/newer")));
     }
 }

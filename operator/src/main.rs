@@ -1,3 +1,48 @@
-//! The operator: profiles and sinks into one DaemonSet and truthful status.
+//! `weir-operator`: arguments, settings, and an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use weir_operator::args::Args;
+use weir_operator::error::chain;
+use weir_operator::run::{self, RunError};
+use weir_operator::settings::Settings;
+use weir_runtime::exit::{self, Exit};
+use weir_runtime::telemetry::{self, Format};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nobody reads a closed terminal.
+            error.print().ok();
+            return if asked { Exit::Graceful } else { Exit::BadConfiguration }.into();
+        }
+    };
+    if let Err(error) = telemetry::init("info", Format::detect()) {
+        eprintln!("{}", chain(&error));
+        return Exit::BadConfiguration.into();
+    }
+    exit::on_panic();
+    let settings = match Settings::load(args.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            return Exit::BadConfiguration.into();
+        }
+    };
+    match run::block_on(args, settings) {
+        Ok(()) => Exit::Graceful,
+        Err(error @ RunError::Access(_)) => {
+            tracing::error!("{}", chain(&error));
+            Exit::BadConfiguration
+        }
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            Exit::Failure
+        }
+    }
+    .into()
+}

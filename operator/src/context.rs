@@ -1,0 +1,148 @@
+//! What all controllers share: stores filled by watches, the rollup's index, names to visit, and the ways to write.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use weir_profile::api::ConditionReason;
+use weir_profile::{CollectorProfile, CollectorSink};
+
+use crate::dirty::DirtySet;
+use crate::event::Events;
+use crate::names::{AGENT, GATHERED_SECRET};
+use crate::rollup::Index;
+use crate::settings::Settings;
+use crate::write::Writer;
+
+/// A profile as the API server has it, readable or not.
+pub type GuardedProfile = DeserializeGuard<CollectorProfile>;
+/// A sink as the API server has it, readable or not.
+pub type GuardedSink = DeserializeGuard<CollectorSink>;
+
+/// The two namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// The operator's own, where sinks' Secrets are.
+    pub system: String,
+    /// The agents'.
+    pub agents: String,
+}
+
+/// What watches have seen.
+#[derive(Clone)]
+pub struct Stores {
+    /// All profiles.
+    pub profiles: Store<GuardedProfile>,
+    /// All sinks.
+    pub sinks: Store<GuardedSink>,
+    /// Labelled Secrets of the operator's namespace.
+    pub secrets: Store<Secret>,
+    /// The gathered Secret, if it is there.
+    pub gathered: Store<Secret>,
+    /// The agents' `DaemonSet`, if it is there.
+    pub daemon_sets: Store<k8s_openapi::api::apps::v1::DaemonSet>,
+}
+
+/// Who needs a visit.
+#[derive(Clone, Debug, Default)]
+pub struct Dirty {
+    /// Profiles by name.
+    pub profiles: DirtySet,
+    /// Sinks by name.
+    pub sinks: DirtySet,
+    /// The agents' objects: any name.
+    pub agents: DirtySet,
+}
+
+/// What keeps the operator from running agents, for every profile's status.
+pub type AgentsTrouble = Option<(ConditionReason, String)>;
+
+/// Shared by all controllers.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Where things are.
+    pub namespaces: Namespaces,
+    /// The operator's own settings.
+    pub settings: Settings,
+    /// The agents' image.
+    pub image: String,
+    /// What watches have seen.
+    pub stores: Stores,
+    /// Who needs a visit.
+    pub dirty: Dirty,
+    /// Kubernetes Events.
+    pub events: Events,
+    /// All writes.
+    pub writer: Writer,
+    pub(crate) index: Arc<Mutex<Index>>,
+    pub(crate) agents_trouble: Mutex<AgentsTrouble>,
+}
+
+impl Context {
+    /// The rollup's index; never held across an await.
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keeps the operator from running agents.
+    #[must_use]
+    pub fn agents_trouble(&self) -> AgentsTrouble {
+        self.agents_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what keeps the operator from running agents; every profile is visited when that changed.
+    pub fn set_agents_trouble(&self, trouble: AgentsTrouble) {
+        let mut held = self.agents_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held != trouble {
+            *held = trouble;
+            drop(held);
+            self.dirty.profiles.add(self.profile_names());
+        }
+    }
+
+    /// Names of all profiles.
+    #[must_use]
+    pub fn profile_names(&self) -> Vec<String> {
+        self.stores.profiles.state().iter().filter_map(|profile| name(profile.as_ref())).collect()
+    }
+
+    /// Names of all sinks.
+    #[must_use]
+    pub fn sink_names(&self) -> Vec<String> {
+        self.stores.sinks.state().iter().filter_map(|sink| name(sink.as_ref())).collect()
+    }
+
+    /// The agents' `DaemonSet`.
+    #[must_use]
+    pub fn daemon_set_api(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::DaemonSet>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespaces.agents, &resource)
+    }
+
+    /// The agents' namespace's Secrets; only the gathered one is ever touched.
+    #[must_use]
+    pub fn gathered_api(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<Secret>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespaces.agents, &resource)
+    }
+
+    /// The `DaemonSet` as last seen.
+    #[must_use]
+    pub fn live_daemon_set(&self) -> Option<Arc<k8s_openapi::api::apps::v1::DaemonSet>> {
+        self.stores.daemon_sets.find(|found| found.metadata.name.as_deref() == Some(AGENT))
+    }
+
+    /// The gathered Secret as last seen.
+    #[must_use]
+    pub fn live_gathered(&self) -> Option<Arc<Secret>> {
+        self.stores.gathered.find(|found| found.metadata.name.as_deref() == Some(GATHERED_SECRET))
+    }
+}
+
+fn name<K: kube::Resource>(object: &K) -> Option<String> {
+    object.meta().name.clone()
+}

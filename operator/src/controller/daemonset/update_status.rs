@@ -1,0 +1,41 @@
+//! Tells every profile's status what keeps agents from running. The agents' objects have no status of our own.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use weir_profile::api::ConditionReason;
+
+use super::{AgentsError, Resources};
+use crate::context::{AgentsTrouble, Context};
+use crate::controller::Applied;
+use crate::error::chain;
+use crate::names::AGENT;
+
+pub(super) async fn update_status(context: &Context, result: Result<&Resources<Applied>, &AgentsError>) {
+    let trouble = trouble(result);
+    if let Some((reason, message)) = trouble.as_ref().filter(|_| trouble != context.agents_trouble()) {
+        let about = ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some("DaemonSet".to_owned()),
+            name: Some(AGENT.to_owned()),
+            namespace: Some(context.namespaces.agents.clone()),
+            ..ObjectReference::default()
+        };
+        context.events.warning(&about, "Apply", reason.as_str(), message).await;
+    }
+    context.set_agents_trouble(trouble);
+}
+
+/// Only what a person must mend: the API server's own absence passes.
+fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
+    match result {
+        Ok(_) => None,
+        Err(AgentsError::Api(error)) if error.is_forbidden() => {
+            Some((ConditionReason::PermissionDenied, chain(error)))
+        }
+        Err(AgentsError::Api(error)) if error.is_not_found() => Some((
+            ConditionReason::PermissionDenied,
+            format!("{}; the agents' namespace is missing", chain(error)),
+        )),
+        Err(AgentsError::Api(_)) => None,
+        Err(AgentsError::Invalid(error)) => Some((ConditionReason::SpecTooLarge, error.to_string())),
+    }
+}

@@ -1,0 +1,24 @@
+//! Looks up what a profile names: its sink, and what keeps agents from running.
+
+use std::sync::Arc;
+
+use weir_profile::plan::sink_name;
+
+use crate::context::{AgentsTrouble, Context, GuardedProfile, GuardedSink};
+
+/// What a profile's status depends on besides itself and its nodes.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The sink that it names, if it is there.
+    pub sink: Option<Arc<GuardedSink>>,
+    /// What keeps the operator from running agents.
+    pub agents: AgentsTrouble,
+}
+
+pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs {
+    let sink = profile.0.as_ref().ok().and_then(|profile| {
+        let wanted = sink_name(profile);
+        context.stores.sinks.find(|sink| kube::Resource::meta(sink).name.as_deref() == Some(wanted))
+    });
+    Inputs { sink, agents: context.agents_trouble() }
+}

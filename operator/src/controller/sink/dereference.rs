@@ -1,0 +1,74 @@
+//! Looks up what a sink names: its Secrets, and how many profiles use it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::Api;
+use weir_profile::plan::{gathered_secrets, sink_name};
+use weir_profile::CollectorSink;
+
+use crate::context::{Context, GuardedSink};
+use crate::error::{ApiError, answer};
+
+/// A Secret that a sink names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundSecret {
+    /// It is there and labelled.
+    Labelled(BTreeMap<String, Vec<u8>>),
+    /// It is there, and not meant for Weir.
+    Unlabelled,
+    /// It is not there.
+    Missing,
+}
+
+/// What a sink depends on besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// The Secrets that it names.
+    pub secrets: BTreeMap<String, FoundSecret>,
+    /// Profiles that deliver to it.
+    pub profiles: usize,
+}
+
+pub(super) async fn dereference(context: &Context, guarded: &GuardedSink) -> Result<Inputs, ApiError> {
+    let name = guarded.name_any();
+    let profiles = context
+        .stores
+        .profiles
+        .state()
+        .iter()
+        .filter(|profile| profile.0.as_ref().is_ok_and(|profile| sink_name(profile) == name))
+        .count();
+    let mut secrets = BTreeMap::new();
+    if let Ok(sink) = &guarded.0 {
+        for name in named(sink) {
+            let found = match context.stores.secrets.find(|secret| secret.metadata.name.as_deref() == Some(name.as_str())) {
+                Some(secret) => FoundSecret::Labelled(data(&secret)),
+                None => unlabelled(context, &name).await?,
+            };
+            secrets.insert(name, found);
+        }
+    }
+    Ok(Inputs { secrets, profiles })
+}
+
+/// Names of all Secrets that a sink names.
+fn named(sink: &CollectorSink) -> Vec<String> {
+    let mut names: Vec<String> = gathered_secrets(sink).into_iter().map(|secret| secret.secret).collect();
+    names.extend(sink.spec.nats.stream.admin_credentials_secret_ref.as_ref().map(|secret| secret.name.clone()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn data(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
+    secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+}
+
+/// Only labelled Secrets are watched. Whether an unlabelled one exists is asked of the API server without its content.
+async fn unlabelled(context: &Context, name: &str) -> Result<FoundSecret, ApiError> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &context.namespaces.system);
+    let found = answer("look at Secret", name, api.get_metadata_opt(name)).await?;
+    Ok(if found.is_some() { FoundSecret::Unlabelled } else { FoundSecret::Missing })
+}

@@ -1,0 +1,83 @@
+//! What the API server refused, in words that say what to do.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// A server that accepts a connection and then says nothing must not hold a controller up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Waits for an answer of the API server, and says what was tried when none comes or it is a refusal.
+pub async fn answer<T>(
+    action: &'static str,
+    object: &str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(ApiError::new(action, object, source)),
+        Err(elapsed) => Err(ApiError::new(action, object, kube::Error::Service(Box::new(elapsed)))),
+    }
+}
+
+/// A request to the API server failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {object}{}", remedy(source))]
+pub struct ApiError {
+    action: &'static str,
+    object: String,
+    #[source]
+    source: Box<kube::Error>,
+}
+
+fn remedy(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            ": the operator's role does not allow it; apply the manifests' RBAC again"
+        }
+        kube::Error::Api(status) if status.is_not_found() => {
+            ": it, its namespace or its definition is not there; apply the manifests again"
+        }
+        _ => "",
+    }
+}
+
+impl ApiError {
+    /// What was tried with which object, and what came back.
+    #[must_use]
+    pub fn new(action: &'static str, object: &str, source: kube::Error) -> Self {
+        Self { action, object: object.to_owned(), source: Box::new(source) }
+    }
+
+    /// Whether the role is what is missing.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.is_forbidden())
+    }
+
+    /// Whether the object is gone.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.is_not_found())
+    }
+
+    /// Whether the object is another than was expected.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.is_conflict())
+    }
+}
+
+/// An error and its sources in one line; a source that its error already quotes is not repeated.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let inner = source.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        next = source.source();
+    }
+    text
+}

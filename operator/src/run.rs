@@ -1,0 +1,146 @@
+//! Wires everything together: watches, election, controllers, and their orderly end.
+
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::Api;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio_util::sync::CancellationToken;
+use weir_runtime::admin::{AdminError, AdminServer};
+use weir_runtime::metrics::Metrics;
+use weir_runtime::readiness::Readiness;
+use weir_runtime::shutdown::{Shutdown, SignalError};
+use weir_runtime::supervise::{SuperviseError, Supervisor};
+
+use crate::args::Args;
+use crate::context::Namespaces;
+use crate::controller;
+use crate::election;
+use crate::error::chain;
+use crate::settings::Settings;
+
+/// Time to finish visits and to let go of the Lease.
+const GRACE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to the API server is configured.
+    #[error("no way to the API server is configured: run in a pod with a ServiceAccount, or set KUBECONFIG")]
+    Access(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The runtime could not be started.
+    #[error("the async runtime cannot start")]
+    Runtime(#[source] std::io::Error),
+    /// The admin server cannot run.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Signals cannot be listened to.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// A part ended that must not.
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+}
+
+/// Runs until SIGTERM.
+pub fn block_on(args: Args, settings: Settings) -> Result<(), RunError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?
+        .block_on(run(args, settings))
+}
+
+async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
+    let shutdown = Shutdown::listen(GRACE)?;
+    let admin = AdminServer::bind(args.admin).await?;
+    let client = client().await?;
+    let namespaces = Namespaces { system: args.namespace, agents: args.agent_namespace };
+    let pod = std::env::var("POD_NAME").ok();
+    let image = settings.agent_image(own_image(&client, &namespaces.system, pod.as_deref()).await.as_deref());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), agent_image = image, leader_elect = args.leader_elect, "starting");
+
+    let (readiness, metrics) = (Readiness::new(), Metrics::new("operator", env!("CARGO_PKG_VERSION")));
+    let stop = shutdown.token();
+    let installed = CancellationToken::new();
+    let (context, watches) = watches::prepare(client.clone(), namespaces.clone(), settings, image, pod.clone(), &readiness);
+    let leader = Gauge::<i64>::default();
+    metrics.register(|registry| {
+        registry.register("writes", "Writes to the API server, by what was written", context.writer.counter());
+        registry.register("leader", "1 while this instance holds the Lease", leader.clone());
+    });
+
+    let mut supervisor = Supervisor::new(shutdown.clone());
+    supervisor.spawn("admin", admin.serve(readiness.clone(), metrics, axum::Router::new(), stop.clone()));
+    let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
+    let crds = crate::crds::run(client.clone(), readiness.gate("crds"), installed.clone(), stop.clone());
+    supervisor.spawn("crds", infallible(crds));
+    let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
+    if args.leader_elect {
+        let api: Api<Lease> = Api::namespaced(client, &namespaces.system);
+        let identity = format!("{}_{:08x}", pod.as_deref().unwrap_or("weir-operator"), rand::random::<u32>());
+        supervisor.spawn("election", election::run(api, identity, leading.clone(), idle.clone(), stop.clone()));
+    } else {
+        tracing::warn!("election is off: make sure that no other instance runs");
+        leading.cancel();
+    }
+    supervisor.spawn(
+        "controllers",
+        infallible(async move {
+            // Cancelled however this ends: the Lease is kept until then.
+            let _idle = idle.drop_guard();
+            let begin = async {
+                leading.cancelled().await;
+                for watch in &established {
+                    watch.wait().await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = begin => {}
+            }
+            leader.set(1);
+            tracing::info!("controllers start");
+            tokio::join!(
+                controller::profile::run(Arc::clone(&context), stop.clone()),
+                controller::sink::run(Arc::clone(&context), stop.clone()),
+                controller::daemonset::run(context, stop),
+            );
+        }),
+    );
+    Ok(supervisor.run().await?)
+}
+
+async fn infallible(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    task.await;
+    Ok(())
+}
+
+async fn client() -> Result<Client, RunError> {
+    let mut config = kube::Config::infer().await.map_err(|error| RunError::Access(Box::new(error)))?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Client::try_from(config).map_err(|error| RunError::Access(Box::new(error)))
+}
+
+/// The image of the pod that this process runs in, so that the agents come from the same registry and release.
+async fn own_image(client: &Client, namespace: &str, pod: Option<&str>) -> Option<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod?)).await {
+        Ok(Ok(pod)) => pod.spec?.containers.into_iter().find_map(|container| container.image),
+        Ok(Err(error)) => {
+            tracing::warn!(error = chain(&error), "the operator's own pod cannot be read; agents use the released image");
+            None
+        }
+        Err(_elapsed) => {
+            tracing::warn!("the API server did not answer in time; agents use the released image");
+            None
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! One connection to a sink's servers with credentials that came from Secrets and never touch a disk.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_nats::rustls::{ClientConfig, RootCertStore};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
+use weir_profile::api::ConditionReason;
+
+use super::StreamTrouble;
+use crate::error::chain;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Length of an NKEY seed: 2 prefix bytes, 32 bytes of key and a 2-byte checksum in base32.
+const NKEY_SEED_CHARS: usize = 58;
+
+/// How to log in.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Login {
+    /// As nobody.
+    #[default]
+    Anonymous,
+    /// The text of a `.creds` file.
+    Creds(String),
+    /// An NKEY seed.
+    Nkey(String),
+    /// A token.
+    Token(String),
+    /// A user and a password.
+    User(String, String),
+}
+
+impl Login {
+    /// Tells what a Secret's text is by its form, exactly as agents do.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let text = text.trim();
+        if text.contains("-----") {
+            Self::Creds(text.to_owned())
+        } else if text.len() == NKEY_SEED_CHARS && text.starts_with("SU") {
+            Self::Nkey(text.to_owned())
+        } else if let Some((user, password)) = text.split_once(':') {
+            Self::User(user.to_owned(), password.to_owned())
+        } else {
+            Self::Token(text.to_owned())
+        }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Creds(_) => "Creds(...)",
+            Self::Nkey(_) => "Nkey(...)",
+            Self::Token(_) => "Token(...)",
+            Self::User(..) => "User(...)",
+        })
+    }
+}
+
+/// How to reach a sink's servers.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `nats://host:port` or `tls://host:port`.
+    pub servers: Vec<String>,
+    /// How to log in.
+    pub login: Login,
+    /// Refuse a server without TLS.
+    pub require_tls: bool,
+    /// PEM certificates to trust.
+    pub ca: Option<Vec<u8>>,
+    /// PEM client certificate and key.
+    pub client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("servers", &self.servers).field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    pub(super) async fn connect(&self) -> Result<Client, StreamTrouble> {
+        let mut options = ConnectOptions::new()
+            .name("weir-operator")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .max_reconnects(1)
+            .require_tls(self.require_tls);
+        if self.ca.is_some() || self.client.is_some() {
+            options = options.tls_client_config(self.tls()?);
+        }
+        let options = match &self.login {
+            Login::Anonymous => options,
+            Login::Creds(text) => options.credentials(text).map_err(|error| {
+                let message = format!("the Secret's content is not a NATS credentials file: {}; replace it", chain(&error));
+                StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
+            })?,
+            Login::Nkey(seed) => options.nkey(seed.clone()),
+            Login::Token(token) => options.token(token.clone()),
+            Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
+        };
+        options.connect(self.servers.clone()).await.map_err(|error| trouble(&error, &self.servers))
+    }
+
+    fn tls(&self) -> Result<ClientConfig, StreamTrouble> {
+        let bad = |what: &str, error: &dyn fmt::Display| {
+            let message = format!("{what} is not usable: {error}; replace it in the Secret");
+            StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.ca.as_deref().unwrap_or_default()) {
+            let certificate = certificate.map_err(|error| bad("caSecretRef", &error))?;
+            roots.add(certificate).map_err(|error| bad("caSecretRef", &error))?;
+        }
+        if self.ca.is_some() && roots.is_empty() {
+            return Err(bad("caSecretRef", &"it holds no PEM certificate"));
+        }
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        match &self.client {
+            None => Ok(builder.with_no_client_auth()),
+            Some((certificate, key)) => {
+                let what = "clientCertificateSecretRef";
+                let chain = CertificateDer::pem_slice_iter(certificate)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| bad(what, &error))?;
+                let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad(what, &error))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| bad(what, &error))
+            }
+        }
+    }
+}
+
+fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
+    let text = chain(error);
+    let lower = text.to_lowercase();
+    let servers = servers.join(", ");
+    let (reason, permanent, remedy) = match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => refused(),
+        _ if lower.contains("authorization") || lower.contains("authentication") => refused(),
+        ConnectErrorKind::Dns => (ConditionReason::SinkUnreachable, false, "correct the server's name in the sink, or the cluster's DNS"),
+        ConnectErrorKind::Tls => (
+            ConditionReason::SinkUnreachable,
+            false,
+            "check the server's certificate and name against caSecretRef, and the client certificate",
+        ),
+        _ => (
+            ConditionReason::SinkUnreachable,
+            false,
+            "start nats-server there, correct the address in the sink, or let network policies pass",
+        ),
+    };
+    StreamTrouble::new(reason, permanent, format!("cannot connect to {servers}: {text}; {remedy}"))
+}
+
+fn refused() -> (ConditionReason, bool, &'static str) {
+    (ConditionReason::AuthenticationFailed, true, "correct the Secret's content, or allow the user on the server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_is_told_by_its_form() {
+        assert_eq!(Login::from_text("user:secret\n"), Login::User("user".to_owned(), "secret".to_owned()));
+        assert_eq!(Login::from_text("s3cret"), Login::Token("s3cret".to_owned()));
+        assert!(matches!(Login::from_text("-----BEGIN NATS USER JWT-----"), Login::Creds(_)));
+        assert!(matches!(Login::from_text(&format!("SU{}", "A".repeat(56))), Login::Nkey(_)));
+    }
+
+    #[test]
+    fn access_never_shows_a_secret() {
+        let access = Access { login: Login::User("u".to_owned(), "hunter2".to_owned()), ..Access::default() };
+        assert!(!format!("{access:?}").contains("hunter2"));
+    }
+
+    /// *Scenario:* the server's name does not exist.
+    /// *Guarantees:* an answer with reason and remedy, not an endless wait.
+    #[tokio::test]
+    async fn connect_to_a_name_that_does_not_exist_is_unreachable() {
+        let access = Access { servers: vec!["nats://no-such-host.invalid:4222".to_owned()], ..Access::default() };
+        let trouble = access.connect().await.unwrap_err();
+        assert_eq!(trouble.reason, ConditionReason::SinkUnreachable);
+        assert!(trouble.message.contains("no-such-host.invalid"), "{trouble}");
+        assert!(!trouble.permanent);
+    }
+}

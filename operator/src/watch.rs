@@ -1,0 +1,138 @@
+//! Follows one kind of object for ever: events go to one handler, errors to the log with their remedy.
+
+pub mod slim;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::pin::pin;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use weir_runtime::readiness::Gate;
+
+use crate::error::chain;
+
+/// Follows until `stop`. It is established once a first complete list was read.
+pub async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    what: &'static str,
+    established: Established,
+    stop: CancellationToken,
+    mut handle: impl FnMut(Event<K>),
+) where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut stream = pin!(watch(api, config).default_backoff());
+    let mut complaint: Option<String> = None;
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = stream.next() => event,
+        };
+        match event {
+            // A watcher's stream has no end.
+            None => return,
+            Some(Err(error)) => {
+                let text = format!("{}{}", chain(&error), remedy(&error));
+                if complaint.as_ref() == Some(&text) {
+                    tracing::debug!(what, error = text, "watching failed again");
+                } else {
+                    tracing::warn!(what, error = text, "watching failed; trying again");
+                    complaint = Some(text);
+                }
+            }
+            Some(Ok(event)) => {
+                // `Init` only says that a list will be asked for.
+                if !matches!(event, Event::Init) && complaint.take().is_some() {
+                    tracing::info!(what, "watching again");
+                }
+                let complete = matches!(event, Event::InitDone);
+                handle(event);
+                if complete {
+                    established.now();
+                }
+            }
+        }
+    }
+}
+
+/// Tells that a first complete list was read.
+#[derive(Clone, Debug)]
+pub struct Established {
+    gate: Gate,
+    token: CancellationToken,
+}
+
+impl Established {
+    /// Not yet.
+    #[must_use]
+    pub fn new(gate: Gate) -> Self {
+        Self { gate, token: CancellationToken::new() }
+    }
+
+    /// Waits for it.
+    pub async fn wait(&self) {
+        self.token.cancelled().await;
+    }
+
+    fn now(&self) {
+        self.gate.open();
+        self.token.cancel();
+    }
+}
+
+fn remedy(error: &watcher::Error) -> &'static str {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => 0,
+    };
+    match code {
+        401 => "; the token is not accepted: check the ServiceAccount",
+        403 => "; the operator's role does not allow it: apply the manifests' RBAC again",
+        404 => "; the definition is not installed: apply the CRDs",
+        _ => "",
+    }
+}
+
+/// What an event says to an index of last words. Absence is said only of complete lists.
+#[derive(Debug)]
+pub enum Seen<K> {
+    /// The object is there, new or changed.
+    There(K),
+    /// The object was deleted.
+    Gone(K),
+    /// A complete list was read; these are all names in it.
+    Listed(BTreeSet<String>),
+}
+
+/// Turns a watcher's events into [`Seen`].
+#[derive(Debug, Default)]
+pub struct Lists(BTreeSet<String>);
+
+impl Lists {
+    /// `None` when there is nothing to do.
+    pub fn see<K: Resource>(&mut self, event: Event<K>) -> Option<Seen<K>> {
+        match event {
+            Event::Init => {
+                self.0.clear();
+                None
+            }
+            Event::InitApply(object) => {
+                self.0.insert(object.name_any());
+                Some(Seen::There(object))
+            }
+            Event::InitDone => Some(Seen::Listed(std::mem::take(&mut self.0))),
+            Event::Apply(object) => Some(Seen::There(object)),
+            Event::Delete(object) => Some(Seen::Gone(object)),
+        }
+    }
+}

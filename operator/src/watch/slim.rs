@@ -1,0 +1,224 @@
+//! The few fields of Nodes, agents' pods and `CollectorNode`s that the rollup needs: nothing else is kept in memory.
+
+use k8s_openapi::api::core::v1::{Affinity, Node, Pod, Taint};
+use kube::api::ApiResource;
+use kube::core::{DeserializeGuard, Object};
+use kube::{Resource, ResourceExt};
+use serde::{Deserialize, Serialize};
+use weir_profile::api::ConditionReason;
+use weir_profile::{CollectorNode, CollectorNodeStatus};
+
+use crate::eligibility::eligible;
+use crate::rollup::{AgentPod, NodeFacts, Report};
+use crate::settings::AgentSettings;
+
+/// A Node without what the kubelet says every minute.
+pub type SlimNode = DeserializeGuard<Object<NodeSpec, Nothing>>;
+/// A Pod's place and state.
+pub type SlimPod = DeserializeGuard<Object<PodSpec, PodStatus>>;
+/// A `CollectorNode`, whether or not it has a spec.
+pub type SlimReport = DeserializeGuard<Object<Option<Nothing>, CollectorNodeStatus>>;
+
+/// How [`SlimNode`] is asked for.
+#[must_use]
+pub fn node_resource() -> ApiResource {
+    ApiResource::erase::<Node>(&())
+}
+
+/// How [`SlimPod`] is asked for.
+#[must_use]
+pub fn pod_resource() -> ApiResource {
+    ApiResource::erase::<Pod>(&())
+}
+
+/// How [`SlimReport`] is asked for.
+#[must_use]
+pub fn report_resource() -> ApiResource {
+    ApiResource::erase::<CollectorNode>(&())
+}
+
+/// Whatever is there is not read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Nothing {}
+
+/// The part of a Node's spec that decides whether an agent may run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    taints: Vec<Taint>,
+}
+
+/// Where a pod is or is meant to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    node_name: Option<String>,
+    affinity: Option<Affinity>,
+}
+
+/// How a pod does.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    conditions: Vec<PodCondition>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PodCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+/// What matters of a Node.
+#[must_use]
+pub fn node_facts(node: &SlimNode, settings: &AgentSettings) -> NodeFacts {
+    let labels = node.labels().clone();
+    let taints = node.0.as_ref().map_or(&[][..], |node| &node.spec.taints);
+    NodeFacts {
+        created: node.creation_timestamp().map_or(0, |time| time.0.as_second()),
+        eligible: eligible(settings, &node.name_any(), &labels, taints),
+        labels,
+    }
+}
+
+/// What matters of an agent's pod; `None` for one that is bound to no node.
+#[must_use]
+pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
+    let object = pod.0.as_ref().ok()?;
+    let node = object.spec.node_name.clone().or_else(|| meant_for(object.spec.affinity.as_ref()?))?;
+    let status = object.status.as_ref();
+    let condition = |type_: &str| status.into_iter().flat_map(|status| &status.conditions).find(|found| found.type_ == type_);
+    let ready = condition("Ready").is_some_and(|ready| ready.status == "True");
+    // A pod that is being deleted may still answer for a while.
+    let unschedulable = condition("PodScheduled").filter(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"));
+    let waiting = status
+        .into_iter()
+        .flat_map(|status| &status.container_statuses)
+        .find_map(|container| container.state.waiting.as_ref());
+    let trouble = match (ready, unschedulable, waiting) {
+        (true, ..) => None,
+        (_, Some(condition), _) => {
+            let message = condition.message.clone().unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
+            Some((ConditionReason::AgentsUnschedulable, message))
+        }
+        (_, None, Some(waiting)) => waiting_trouble(waiting),
+        (_, None, None) => None,
+    };
+    Some(AgentPod { node, uid: pod.meta().uid.clone().unwrap_or_default(), ready, trouble })
+}
+
+fn waiting_trouble(waiting: &Waiting) -> Option<(ConditionReason, String)> {
+    let word = waiting.reason.as_deref()?;
+    let message = waiting.message.as_deref().unwrap_or_default();
+    match word {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
+            Some((ConditionReason::ImagePullFailed, format!("{word}: {message}")))
+        }
+        "ContainerCreating" | "PodInitializing" => None,
+        _ => Some((ConditionReason::AgentStale, format!("its agent does not start: {word}: {message}"))),
+    }
+}
+
+/// The `DaemonSet` controller binds a pod to its node by name through affinity.
+fn meant_for(affinity: &Affinity) -> Option<String> {
+    let required = affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()?;
+    required.node_selector_terms.iter().find_map(|term| {
+        let field = term.match_fields.as_ref()?.iter().find(|field| field.key == "metadata.name")?;
+        field.values.as_ref()?.first().cloned()
+    })
+}
+
+/// What matters of a report. One that cannot be read is there, and trusted by nobody.
+#[must_use]
+pub fn report(report: SlimReport) -> Option<Report> {
+    match report.0 {
+        Ok(object) => Report::of(object.status),
+        Err(_) => Report::of(Some(CollectorNodeStatus::default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Option<AgentPod> {
+        let pod: SlimPod = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "weir-agent-x", "uid": "u1"},
+            "spec": {"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node7"]}]}]}}}},
+            "status": status,
+        }))
+        .unwrap();
+        agent_pod(&pod)
+    }
+
+    #[test]
+    fn pod_not_scheduled_is_told_by_the_node_it_is_meant_for() {
+        let found = pod(json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient memory"}]}))
+        .unwrap();
+        assert_eq!((found.node.as_str(), found.ready), ("node7", false));
+        assert_eq!(found.trouble, Some((ConditionReason::AgentsUnschedulable, "Insufficient memory".to_owned())));
+    }
+
+    #[test]
+    fn pod_whose_image_is_missing_says_so_and_a_creating_one_says_nothing() {
+        let waiting = |reason: &str| {
+            pod(json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]})).unwrap().trouble
+        };
+        assert_eq!(waiting("ImagePullBackOff").unwrap().0, ConditionReason::ImagePullFailed);
+        assert_eq!(waiting("CrashLoopBackOff").unwrap().0, ConditionReason::AgentStale);
+        assert_eq!(waiting("ContainerCreating"), None);
+        assert!(pod(json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap().ready);
+    }
+
+    #[test]
+    fn report_without_spec_or_with_an_unknown_word_is_still_a_report() {
+        let read = |status: serde_json::Value| {
+            let object = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "CollectorNode", "metadata": {"name": "n"}, "status": status});
+            report(serde_json::from_value(object).unwrap())
+        };
+        assert_eq!(read(json!({"podUID": "u"})).unwrap().pod_uid.as_deref(), Some("u"));
+        assert_eq!(read(json!({"podUID": "u", "capabilities": ["FromTheFuture"]})).unwrap().pod_uid, None);
+        assert_eq!(read(json!(null)), None);
+    }
+
+    #[test]
+    fn node_facts_keep_labels_age_and_eligibility() {
+        let node: SlimNode = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}, "creationTimestamp": "1970-01-01T00:01:00Z"},
+            "spec": {"podCIDR": "10.0.0.0/24"}, "status": {"images": []},
+        }))
+        .unwrap();
+        let facts = node_facts(&node, &crate::settings::Settings::default().agent);
+        assert_eq!((facts.created, facts.eligible), (60, true));
+    }
+}

@@ -1,19 +1,22 @@
-//! Keeps the last good configuration on disk, so that an agent that restarts without an API server goes on.
+//! Keeps the last good configuration and the Node's labels on disk, so that an agent that restarts without an API server goes on.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::node::NodeMeta;
 use super::objects::Saved;
 
 /// Largest file that is read: 64 profiles of 128 KiB and as many sinks.
 const MAX_BYTES: u64 = 32 << 20;
 /// Form of the file; another form is not read.
 const FORMAT: u32 = 1;
-const NAME: &str = "configuration.json";
+const CONFIGURATION: &str = "configuration.json";
+const NODE: &str = "node.json";
 
 /// Why the last good configuration is not there or not kept. The agent goes on in either case.
 #[derive(Debug, Error)]
@@ -54,13 +57,13 @@ pub enum CacheError {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Form {
+struct Form<T> {
     format: u32,
     #[serde(flatten)]
-    saved: Saved,
+    content: T,
 }
 
-/// The file in the state directory.
+/// The files in the state directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
@@ -75,13 +78,39 @@ impl Cache {
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+    /// The configuration that was kept; `None` if none was.
+    pub fn load(&self) -> Result<Option<Saved>, CacheError> {
+        self.read(CONFIGURATION)
     }
 
-    /// What was kept; `None` if nothing was.
-    pub fn load(&self) -> Result<Option<Saved>, CacheError> {
-        let path = self.path();
+    /// Keeps the configuration: whole and on the disk, or not at all.
+    pub fn store(&self, saved: &Saved) -> Result<(), CacheError> {
+        self.write(CONFIGURATION, saved)
+    }
+
+    /// Removes the configuration: the last profile went.
+    pub fn purge(&self) -> Result<(), CacheError> {
+        self.remove(CONFIGURATION)
+    }
+
+    /// The Node that was kept: without its labels a profile with a node selector could not be taken up again.
+    pub fn load_node(&self) -> Result<Option<NodeMeta>, CacheError> {
+        self.read(NODE)
+    }
+
+    /// Keeps the Node.
+    pub fn store_node(&self, node: &NodeMeta) -> Result<(), CacheError> {
+        self.write(NODE, node)
+    }
+
+    /// Removes everything: the agent is uninstalled.
+    pub fn purge_all(&self) -> Result<(), CacheError> {
+        self.remove(CONFIGURATION)?;
+        self.remove(NODE)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CacheError> {
+        let path = self.directory.join(name);
         let mut text = Vec::new();
         match File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text)) {
             Ok(_) => {}
@@ -91,26 +120,26 @@ impl Cache {
         if u64::try_from(text.len()).is_ok_and(|len| len > MAX_BYTES) {
             return Err(CacheError::Form { path });
         }
-        let form: Form = serde_json::from_slice(&text).map_err(|source| CacheError::Damaged {
+        let damaged = |source| CacheError::Damaged {
             path: path.clone(),
             source,
-        })?;
+        };
+        let form: Form<T> = serde_json::from_slice(&text).map_err(damaged)?;
         if form.format == FORMAT {
-            Ok(Some(form.saved))
+            Ok(Some(form.content))
         } else {
             Err(CacheError::Form { path })
         }
     }
 
-    /// Keeps it: whole and on the disk, or not at all.
-    pub fn store(&self, saved: &Saved) -> Result<(), CacheError> {
-        let path = self.path();
+    fn write<T: Serialize>(&self, name: &str, content: &T) -> Result<(), CacheError> {
+        let path = self.directory.join(name);
         let write = || {
             let text = serde_json::to_vec(&Form {
                 format: FORMAT,
-                saved: saved.clone(),
+                content,
             })?;
-            let draft = self.directory.join(format!("{NAME}.new"));
+            let draft = self.directory.join(format!("{name}.new"));
             let mut file = File::create(&draft)?;
             file.write_all(&text)?;
             file.sync_all()?;
@@ -123,9 +152,8 @@ impl Cache {
         })
     }
 
-    /// Removes it: the last profile went.
-    pub fn purge(&self) -> Result<(), CacheError> {
-        let path = self.path();
+    fn remove(&self, name: &str) -> Result<(), CacheError> {
+        let path = self.directory.join(name);
         match fs::remove_file(&path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -158,12 +186,32 @@ mod tests {
     }
 
     #[test]
+    fn node_is_kept_apart_from_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let node = NodeMeta {
+            uid: "u".into(),
+            labels: [("pool".to_owned(), "web".to_owned())].into(),
+        };
+        cache.store_node(&node).unwrap();
+        assert_eq!(cache.load().unwrap(), None);
+        cache.purge().unwrap();
+        assert_eq!(cache.load_node().unwrap(), Some(node));
+        cache.purge_all().unwrap();
+        assert_eq!(cache.load_node().unwrap(), None);
+    }
+
+    #[test]
     fn load_damaged_or_foreign_file_is_an_error_not_a_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
-        fs::write(cache.path(), "{\"format\":1,\"profiles\":[{]").unwrap();
+        fs::write(dir.path().join(CONFIGURATION), "{\"format\":1,\"profiles\":[{]").unwrap();
         assert!(matches!(cache.load(), Err(CacheError::Damaged { .. })));
-        fs::write(cache.path(), "{\"format\":2,\"profiles\":[],\"sinks\":[]}").unwrap();
+        fs::write(
+            dir.path().join(CONFIGURATION),
+            "{\"format\":2,\"profiles\":[],\"sinks\":[]}",
+        )
+        .unwrap();
         assert!(matches!(cache.load(), Err(CacheError::Form { .. })));
     }
 

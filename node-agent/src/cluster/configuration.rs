@@ -219,10 +219,13 @@ where
 
 /// How everything is watched that the agent watches.
 pub(super) fn watch_config() -> watcher::Config {
-    let timeout = watch_timeout_seconds(rand::random());
-    watcher::Config::default()
-        .timeout(timeout)
-        .list_semantic(ListSemantic::Any)
+    watcher::Config {
+        timeout: Some(watch_timeout_seconds(rand::random())),
+        list_semantic: ListSemantic::Any,
+        // With a page size the client drops `resourceVersion=0`, and every list would be a quorum read of etcd.
+        page_size: None,
+        ..watcher::Config::default()
+    }
 }
 
 fn meta<K>(object: PartialObjectMeta<K>) -> Meta {

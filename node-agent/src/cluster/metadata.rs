@@ -140,3 +140,68 @@ fn warn(error: &watcher::Error, what: &str) {
         "the watch failed; what is known still holds, and it is tried again"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::script::{DEADLINE, Script, failure, list};
+    use super::*;
+
+    fn pod(name: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": "3"},
+            "spec": {"nodeName": "node1", "containers": [{"name": "app", "image": "img"}]},
+            "status": {"containerStatuses": [{"name": "app", "containerID": "containerd://c1"}]},
+        })
+    }
+
+    /// Scenario: pods cannot be listed at first.
+    /// Guarantees: only this node's pods are asked for, from the API server's cache; nothing is told before a list is
+    /// complete; namespaces come as metadata, whatever happens to pods.
+    #[tokio::test(start_paused = true)]
+    async fn pods_of_this_node_and_all_namespaces_are_told_once_listed() {
+        let (client, script) = Script::start();
+        script.answer("GET", "/api/v1/pods", 403, failure(403));
+        let pods = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "4"}, "items": [pod("web")]});
+        script.answer("GET", "/api/v1/pods", 200, pods);
+        let namespace = json!({"metadata": {"name": "shop", "labels": {"team": "a"}}});
+        script.answer("GET", "/api/v1/namespaces", 200, list(&[namespace]));
+        let (task, mut changes) = Metadata::new(client, "node1".into());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(task.run(stop.clone()));
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            told.push(
+                tokio::time::timeout(DEADLINE, changes.recv())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            );
+        }
+        let namespaces = [("shop".to_owned(), [("team".to_owned(), "a".to_owned())].into())].into();
+        assert_eq!(told[0], Change::Namespaces(namespaces));
+        let Change::Pods(pods) = &told[1] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(
+            (
+                pods.len(),
+                pods[0].name.as_str(),
+                pods[0].containers[0].id.as_str()
+            ),
+            (1, "web", "c1")
+        );
+        let asked = script.asked();
+        let asked = asked.iter().find(|asked| asked.path == "/api/v1/pods").unwrap();
+        assert!(
+            asked.query.contains("fieldSelector=spec.nodeName%3Dnode1"),
+            "{}",
+            asked.query
+        );
+        assert!(asked.query.contains("resourceVersion=0"), "{}", asked.query);
+        stop.cancel();
+        running.await.unwrap();
+    }
+}

@@ -7,11 +7,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use weir_runtime::backoff::Backoff;
 
+use super::cache::Cache;
 use super::fleet::Fleet;
 
 const GET_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,7 +21,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// What is needed of the own Node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeMeta {
     /// Its UID.
     pub uid: String,
@@ -34,6 +36,9 @@ pub struct OwnNode {
     /// Where the fleet's size is mounted.
     credentials: PathBuf,
     meta: watch::Sender<Option<NodeMeta>>,
+    cache: Option<Cache>,
+    /// What the cache holds.
+    kept: Option<NodeMeta>,
 }
 
 impl OwnNode {
@@ -51,24 +56,48 @@ impl OwnNode {
                 name,
                 credentials,
                 meta,
+                cache: None,
+                kept: None,
             },
             receiver,
         )
     }
 
+    /// Starts from the Node as it was last known, and keeps it: without an API server, profiles with a node selector
+    /// are then taken up again, too. Blocks on reading the cache's file.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Cache) -> Self {
+        match cache.load_node() {
+            Ok(kept) => {
+                if kept.is_some() {
+                    self.meta.send_replace(kept.clone());
+                }
+                self.kept = kept;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "starting without the Node's labels"
+                );
+            }
+        }
+        self.cache = Some(cache);
+        self
+    }
+
     /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.follow()).await;
     }
 
-    async fn follow(&self) {
+    async fn follow(&mut self) {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
         let mut retry = Backoff::new(RETRY_FIRST, RETRY_CAP);
         loop {
             let wait = match timeout(GET_TIMEOUT, api.get(&self.name)).await {
                 Ok(Ok(node)) => {
                     retry.reset();
-                    self.tell(node);
+                    self.tell(node).await;
                     Fleet::read(&self.credentials).node_interval(rand::random())
                 }
                 Ok(Err(error)) => {
@@ -91,7 +120,7 @@ impl OwnNode {
         }
     }
 
-    fn tell(&self, node: PartialObjectMeta<Node>) {
+    async fn tell(&mut self, node: PartialObjectMeta<Node>) {
         let metadata = node.metadata;
         let new = NodeMeta {
             uid: metadata.uid.unwrap_or_default(),
@@ -100,9 +129,86 @@ impl OwnNode {
         self.meta.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&new);
             if changed {
-                *known = Some(new);
+                *known = Some(new.clone());
             }
             changed
         });
+        let Some(cache) = self.cache.clone().filter(|_| self.kept.as_ref() != Some(&new)) else {
+            return;
+        };
+        let node = new.clone();
+        match tokio::task::spawn_blocking(move || cache.store_node(&node)).await {
+            Ok(Ok(())) => self.kept = Some(new),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the Node's labels are not kept"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the Node's labels are not kept"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::script::{DEADLINE, Script, failure};
+    use super::*;
+
+    const NODE: &str = "/api/v1/nodes/node1";
+
+    fn node(pool: &str) -> Value {
+        json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": {"name": "node1", "uid": "node-uid", "labels": {"pool": pool}},
+        })
+    }
+
+    async fn pool(meta: &mut watch::Receiver<Option<NodeMeta>>, expected: &str) {
+        let is = |meta: &Option<NodeMeta>| meta.as_ref().is_some_and(|meta| meta.labels["pool"] == expected);
+        let found = tokio::time::timeout(DEADLINE * 10, meta.wait_for(is)).await;
+        assert!(found.is_ok(), "expected {expected}");
+    }
+
+    /// Scenario: the Node's label changes while the agent runs; then it restarts without an API server.
+    /// Guarantees: the change is seen; the last known labels are there at once after the restart.
+    #[tokio::test(start_paused = true)]
+    async fn labels_are_followed_and_outlive_a_restart() {
+        let state = tempfile::tempdir().unwrap();
+        let cache = Cache::new(state.path());
+        let (client, script) = Script::start();
+        script.answer("GET", NODE, 500, failure(500));
+        script.answer("GET", NODE, 200, node("web"));
+        script.answer("GET", NODE, 200, node("db"));
+        let (task, mut meta) = OwnNode::new(client, "node1".into(), "/nonexistent".into());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(task.with_cache(cache.clone()).run(stop.clone()));
+        pool(&mut meta, "web").await;
+        pool(&mut meta, "db").await;
+        let kept = async {
+            while cache
+                .load_node()
+                .unwrap()
+                .is_none_or(|node| node.labels["pool"] != "db")
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, kept).await.unwrap();
+        stop.cancel();
+        running.await.unwrap();
+        let (client, _script) = Script::start();
+        let (task, meta) = OwnNode::new(client, "node1".into(), "/nonexistent".into());
+        let _task = task.with_cache(cache);
+        assert_eq!(meta.borrow().as_ref().unwrap().uid, "node-uid");
     }
 }

@@ -1,0 +1,25 @@
+//! The whole agent on the real kernel: real programs, real files, real connections, a real nats-server. What the
+//! workload itself counted is compared with what arrived and with the ledger.
+//!
+//! These tests do not prove attribution to pods (`enrich`), nor a cluster's configuration (`e2e`).
+
+#![expect(clippy::expect_used, reason = "a test helper that cannot go on fails its test")]
+#![expect(unreachable_pub, reason = "the helper modules of a test have no public interface")]
+
+#[path = "support/agent.rs"]
+mod agent;
+#[path = "support/ledger.rs"]
+mod ledger;
+#[path = "support/profile.rs"]
+mod profile;
+#[path = "publish_nats/server.rs"]
+mod server;
+#[path = "support/stream.rs"]
+mod stream;
+#[path = "publish_nats/wait.rs"]
+mod wait;
+#[path = "support/workload.rs"]
+mod workload;
+
+#[path = "kernel_agent/storm.rs"]
+mod storm;

@@ -56,7 +56,8 @@ pub struct RunArgs {
     /// Take profiles, sinks and pods from the API server of the cluster this agent runs in.
     #[arg(long)]
     pub in_cluster: bool,
-    /// Send everything to this sink instead of what profiles name: `nats://HOST:PORT[?stream=NAME]`, stdout, file:PATH.
+    /// Send everything to this sink instead of what profiles name: `stdout`, `file:PATH` or
+    /// `nats://HOST:PORT[?stream=NAME]`.
     #[arg(long, value_name = "URL", conflicts_with = "in_cluster")]
     pub sink: Option<String>,
     /// Name of this node in events; the host's name by default.

@@ -97,8 +97,10 @@ type Standalone = Option<(Files, Desired)>;
 pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     // All configuration is read before anything starts.
     let standalone = read_files(&args)?;
-    if args.in_cluster {
+    let place = if args.in_cluster { Some(cluster::identity()?) } else { None };
+    if let Some(place) = &place {
         args.credentials_dir.get_or_insert_with(|| PathBuf::from(CLUSTER_CREDENTIALS));
+        args.node.get_or_insert_with(|| place.node.clone());
     }
     let state = Arc::new(StateDir::open(&args.state_dir.clone().unwrap_or_else(default_state_dir))?);
     let before = state.read();
@@ -127,7 +129,7 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     if let Some(before) = before.and_then(unfinished) {
         agent.control.announce_last_life(before);
     }
-    agent.live(&args, standalone, state, identity.epoch).await
+    agent.live(&args, standalone, place, state, identity.epoch).await
 }
 
 fn read_files(args: &RunArgs) -> Result<Standalone, RunError> {
@@ -197,28 +199,31 @@ impl Agent {
         self,
         args: &RunArgs,
         standalone: Standalone,
+        place: Option<crate::cluster::Identity>,
         state: Arc<StateDir>,
         epoch: u64,
     ) -> Result<(), RunError> {
         let Self { mut control, drain, drain_stop, commands, publish, view, readiness, registry, shutdown } = self;
-        let (asker, mut asked) = requests();
+        let (requester, mut asked) = requests();
         let mut supervisor = Supervisor::new(shutdown.clone());
         let server = AdminServer::bind(args.admin).await.map_err(system("start the admin server"))?;
         let admin_stop = CancellationToken::new();
-        let routes = admin::routes(view.clone(), asker.clone());
+        let routes = admin::routes(view.clone(), requester.clone());
         let configured = readiness.gate("configuration");
         let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
         let drain_thread = start_drain(drain, shutdown.clone())?;
         supervisor.spawn("remember", remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()));
+        let mut client = None;
         if let Some((files, desired)) = standalone {
-            asker.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
+            requester.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
             configured.open();
-            source::follow_files(&mut supervisor, files, asker, readiness, shutdown.token());
-        } else {
+            source::follow_files(&mut supervisor, files, requester, readiness, shutdown.token());
+        } else if let Some(identity) = place.clone() {
             let parts = cluster::Parts {
+                identity,
                 state_dir: state.path().to_path_buf(),
                 credentials: args.credentials_dir.clone().unwrap_or_default(),
-                requests: asker,
+                requests: requester,
                 commands: commands.clone(),
                 configured,
                 readiness,
@@ -228,7 +233,7 @@ impl Agent {
                 boot_id: boot_id(),
                 stop: shutdown.token(),
             };
-            cluster::follow(&mut supervisor, parts)?;
+            client = Some(cluster::follow(&mut supervisor, parts)?);
         }
         let outcome = control.run(&mut asked, &shutdown.token()).await;
         if outcome.is_err() {
@@ -246,6 +251,9 @@ impl Agent {
         outcome?;
         let finished = finished?;
         remember_last(&state, epoch, &finished.ledger)?;
+        if let (Some(client), Some(place)) = (client, place) {
+            cluster::purge_if_uninstalled(&client, &place, &state).await;
+        }
         if !matches!(drained, Ok(Ok(Ok(())))) {
             return Err(RunError::System { what: "drain the rings", source: "the drain thread failed".into() });
         }

@@ -101,6 +101,19 @@ impl StateDir {
         }
     }
 
+    /// Removes what was written.
+    pub fn purge(&self) -> Result<(), StateError> {
+        for name in ["agent.json", "agent.json.next", "agent.lock"] {
+            let path = self.path.join(name);
+            match std::fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(StateError::Write { path, source }),
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces it, whole or not at all.
     pub fn write(&self, remembered: &Remembered) -> Result<(), StateError> {
         let next = self.path.join("agent.json.next");

@@ -13,19 +13,23 @@ use weir_runtime::supervise::Supervisor;
 use super::{RunError, system};
 use crate::cluster::cache::Cache;
 use crate::cluster::status::{Facts, Window, status};
-use crate::cluster::{Configuration, Identity, Metadata, NodeMeta, OwnNode, Writer, client};
+use crate::cluster::{
+    Configuration, Identity as ClusterIdentity, Metadata, NodeMeta, OwnNode, Writer, client, is_uninstalled,
+};
 use crate::config::{Desired, Problem};
 use crate::control::view::View;
 use crate::control::{Request, Requests};
 use crate::drain::{Command, CommandSender};
 use crate::enrich::Change;
 use crate::publish::PublishHandle;
+use crate::state::StateDir;
 
 /// How often sinks' states are looked at for the report.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What the wiring joins.
 pub(super) struct Parts {
+    pub(super) identity: ClusterIdentity,
     pub(super) state_dir: PathBuf,
     pub(super) credentials: PathBuf,
     pub(super) requests: Requests,
@@ -39,16 +43,36 @@ pub(super) struct Parts {
     pub(super) stop: CancellationToken,
 }
 
-/// Starts every task. Returns who we are, for the end.
-pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<(kube::Client, Identity), RunError> {
-    let Parts { state_dir, credentials, requests, commands, configured, readiness, view, publish, epoch, boot_id, stop } =
+/// Who we are, as the pod's environment says.
+pub(super) fn identity() -> Result<ClusterIdentity, RunError> {
+    ClusterIdentity::from_variables(|name| std::env::var(name).ok()).map_err(system("run in a cluster"))
+}
+
+/// Clears this node of what the agent kept, if its `DaemonSet` is going: nothing comes after it.
+pub(super) async fn purge_if_uninstalled(client: &kube::Client, identity: &ClusterIdentity, state: &StateDir) {
+    match is_uninstalled(client, identity).await {
+        Ok(false) => {}
+        Ok(true) => {
+            let purged = Cache::new(state.path()).purge_all();
+            let purged = purged.map_err(|error| error.to_string());
+            match purged.and_then(|()| state.purge().map_err(|error| error.to_string())) {
+                Ok(()) => tracing::info!("the DaemonSet is going: this node's state is cleared"),
+                Err(error) => tracing::warn!(error, "the DaemonSet is going, and this node's state cannot be cleared"),
+            }
+        }
+        Err(error) => tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays"),
+    }
+}
+
+/// Starts every task. Returns the client, for the end.
+pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::Client, RunError> {
+    let Parts { identity, state_dir, credentials, requests, commands, configured, readiness, view, publish, epoch, boot_id, stop } =
         parts;
-    let identity = Identity::from_variables(|name| std::env::var(name).ok())
-        .map_err(system("run in a cluster"))?;
     let client = client().map_err(system("reach the API server"))?;
     let (configuration, desired) = Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
     let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone());
     let (own_node, node) = OwnNode::new(client.clone(), identity.node.clone(), credentials.clone());
+    let own_node = own_node.with_cache(Cache::new(&state_dir));
     let (problems, problem) = watch::channel(Vec::new());
     let (report, reported) = watch::channel(None);
     let gate = readiness.gate("node report");
@@ -72,7 +96,7 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<(kube:
         apply(desired, requests, configured, readiness, problems, stop)
     });
     endless(supervisor, run("status"), |stop| describe(facts, view, publish, problem, report, stop));
-    Ok((client, identity))
+    Ok(client)
 }
 
 /// Supervises a task that ends only when it is stopped.
@@ -157,7 +181,7 @@ async fn describe(
     view: View,
     publish: PublishHandle,
     mut problems: watch::Receiver<Vec<Problem>>,
-    report: watch::Sender<Option<CollectorNodeStatus>>,
+    told: watch::Sender<Option<CollectorNodeStatus>>,
     stop: CancellationToken,
 ) {
     let start = Instant::now();
@@ -184,10 +208,10 @@ async fn describe(
             continue;
         }
         let next = status(&facts, &shown, &problems.borrow_and_update(), &publish.states(), &window);
-        report.send_if_modified(|current| {
-            let changed = current.as_ref() != Some(&next);
+        told.send_if_modified(|current| {
+            let differs = current.as_ref() != Some(&next);
             *current = Some(next);
-            changed
+            differs
         });
     }
 }

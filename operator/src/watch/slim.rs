@@ -77,6 +77,7 @@ struct PodCondition {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct ContainerStatus {
+    image: String,
     state: ContainerState,
 }
 
@@ -118,27 +119,32 @@ pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
     let waiting = status
         .into_iter()
         .flat_map(|status| &status.container_statuses)
-        .find_map(|container| container.state.waiting.as_ref());
+        .find_map(|container| Some((container.state.waiting.as_ref()?, container.image.as_str())));
     let trouble = match (ready, unschedulable, waiting) {
         (true, ..) => None,
         (_, Some(condition), _) => {
             let message = condition.message.clone().unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
             Some((ConditionReason::AgentsUnschedulable, message))
         }
-        (_, None, Some(waiting)) => waiting_trouble(waiting),
+        (_, None, Some((waiting, image))) => waiting_trouble(waiting, image),
         (_, None, None) => None,
     };
     Some(AgentPod { node, uid: pod.meta().uid.clone().unwrap_or_default(), ready, trouble })
 }
 
-fn waiting_trouble(waiting: &Waiting) -> Option<(ConditionReason, String)> {
+/// The kubelet alternates between its words for a failed pull and for waiting: what is said here stays the same.
+fn waiting_trouble(waiting: &Waiting, image: &str) -> Option<(ConditionReason, String)> {
     let word = waiting.reason.as_deref()?;
     let message = waiting.message.as_deref().unwrap_or_default();
     match word {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
-            Some((ConditionReason::ImagePullFailed, format!("{word}: {message}")))
+            Some((ConditionReason::ImagePullFailed, format!("image {image} cannot be pulled; the pod's events say why")))
         }
         "ContainerCreating" | "PodInitializing" => None,
+        "CrashLoopBackOff" => {
+            let message = "its agent ends again and again; its log says why: kubectl logs --previous".to_owned();
+            Some((ConditionReason::AgentStale, message))
+        }
         _ => Some((ConditionReason::AgentStale, format!("its agent does not start: {word}: {message}"))),
     }
 }

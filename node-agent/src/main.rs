@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    if let Err(error) = telemetry::init("info", Format::detect()) {
+    if let Err(error) = telemetry::init("info,async_nats=off", Format::detect()) {
         eprintln!("weir-agent: {}", chain(&error));
         return Exit::BadConfiguration.into();
     }

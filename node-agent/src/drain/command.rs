@@ -127,6 +127,8 @@ impl Drain {
                 Self::answer(done, Closed { cut });
             }
             Command::Retire { before } => {
+                // What is held was admitted by a configuration that must stay known until it is decided.
+                let before = self.held.oldest_config().map_or(before, |oldest| oldest.min(before));
                 self.tables.retire(before);
                 self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
             }

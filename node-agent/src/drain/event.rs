@@ -137,7 +137,7 @@ impl Desk<'_> {
         if header.slots != 0 {
             let waiting = self.emit(&header, &payload, header.slots, cut, true);
             if waiting != 0 {
-                self.held.hold(record, waiting, cut, self.now_ns);
+                self.held.hold(record, waiting, header.config_id, cut, self.now_ns);
                 self.each_slot(&header, waiting, |desk, row, _| desk.tally.of(row, cut).held += 1);
             }
         }

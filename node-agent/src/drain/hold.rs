@@ -11,6 +11,8 @@ const HOLD_NS: u64 = 250_000_000;
 pub(super) struct HeldRecord {
     pub(super) bytes: Box<[u8]>,
     pub(super) slots: u64,
+    /// Id of the configuration that admitted it.
+    pub(super) config_id: u32,
     pub(super) cut: u32,
     pub(super) due_ns: u64,
 }
@@ -26,8 +28,14 @@ impl Held {
         self.records.len() < HELD_MAX
     }
 
-    pub(super) fn hold(&mut self, bytes: &[u8], slots: u64, cut: u32, now_ns: u64) {
-        self.records.push_back(HeldRecord { bytes: bytes.into(), slots, cut, due_ns: now_ns + HOLD_NS });
+    pub(super) fn hold(&mut self, bytes: &[u8], slots: u64, config_id: u32, cut: u32, now_ns: u64) {
+        let due_ns = now_ns + HOLD_NS;
+        self.records.push_back(HeldRecord { bytes: bytes.into(), slots, config_id, cut, due_ns });
+    }
+
+    /// The oldest configuration that a held record names.
+    pub(super) fn oldest_config(&self) -> Option<u32> {
+        self.records.iter().map(|record| record.config_id).min()
     }
 
     pub(super) fn next_due_ns(&self) -> Option<u64> {

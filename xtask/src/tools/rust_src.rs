@@ -33,13 +33,20 @@ pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
             "the toolchain has no sources of core and there is no rustup: install Rust's rust-src for {version}"
         );
     }
-    ctx.install("rust-src", version, WHY, &place, || {
-        let mut rustup = Command::new("rustup");
-        shell::run(
-            rustup
-                .args(["component", "add", "rust-src"])
-                .current_dir(workspace::root()),
-        )
-    })?;
+    ctx.install_unless(
+        "rust-src",
+        version,
+        WHY,
+        &place,
+        || sources.join("core/Cargo.toml").is_file(),
+        || {
+            let mut rustup = Command::new("rustup");
+            shell::run(
+                rustup
+                    .args(["component", "add", "rust-src"])
+                    .current_dir(workspace::root()),
+            )
+        },
+    )?;
     Ok(sources)
 }

@@ -6,11 +6,13 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, iter};
+use std::{env, iter, thread};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{shell, table};
+
+const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// One set-up. Of several at a time, only one installs; the others wait, and find what it has installed.
 pub(crate) struct Ctx {
@@ -44,15 +46,22 @@ impl Ctx {
     fn lock(&self) -> Result<File> {
         let path = self.tools.join(".lock");
         let lock = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                println!("waiting for another `cargo xtask` to finish an installation");
-                lock.lock()
-                    .with_context(|| format!("locking {}", path.display()))?;
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("locking {}", path.display()));
+        let mut waiting = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // Not `lock()`, which Ctrl-C would not end.
+                Err(TryLockError::WouldBlock) => {
+                    if !waiting {
+                        println!("waiting for another `cargo xtask` to finish an installation");
+                        waiting = true;
+                    }
+                    thread::sleep(LOCK_POLL);
+                    shell::interrupted()?;
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("locking {}", path.display()));
+                }
             }
         }
         Ok(lock)

@@ -114,6 +114,8 @@ pub struct Pending {
     pub result: i32,
     pub begun_ns: u64,
     pub done_ns: u64,
+    /// 1 once a signal made the kernel restart the system call.
+    pub restarted: u64,
     pub who: Identity,
 }
 
@@ -123,3 +125,5 @@ pub const PENDING_SENT: u32 = 0;
 pub const PENDING_ARMED: u32 = 1;
 /// The socket's state changed first: the system call's exit emits.
 pub const PENDING_DONE: u32 = 2;
+/// The event was written; the restarted system call's exit must not write it again.
+pub const PENDING_TOLD: u32 = 3;

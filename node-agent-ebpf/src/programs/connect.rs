@@ -19,11 +19,13 @@ use crate::matching;
 use crate::programs::open::argument;
 use crate::programs::process::binary;
 use crate::scratch::{Work, claim, release};
-use crate::task::{self, PENDING_ARMED, PENDING_DONE, PENDING_SENT, pointer, read_or_zero};
+use crate::task::{self, PENDING_ARMED, PENDING_DONE, PENDING_SENT, PENDING_TOLD, pointer, read_or_zero};
 use crate::visit::Visit;
 
 const EINPROGRESS: i32 = 115;
 const ECANCELED: i32 = 125;
+/// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`: a signal came; the call is restarted, or the program gets EINTR.
+const RESTARTS: core::ops::RangeInclusive<i32> = -516..=-512;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const TCP: u16 = 6;
@@ -120,12 +122,25 @@ fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
     };
     // SAFETY: a map value that only this socket's hooks touch.
     let pending = unsafe { &mut *pending };
-    if result == -EINPROGRESS && take(&raw mut pending.state, PENDING_SENT, PENDING_ARMED) {
+    let interrupted = RESTARTS.contains(&result);
+    if interrupted {
+        pending.restarted = 1;
+    }
+    let under_way = result == -EINPROGRESS || interrupted;
+    if under_way && take(&raw mut pending.state, PENDING_SENT, PENDING_ARMED) {
         return false;
     }
     // SAFETY: a map value; `result` and `done_ns` were written before the state became PENDING_DONE.
-    let done = unsafe { (&raw const pending.state).read_volatile() } == PENDING_DONE;
-    if result == -EINPROGRESS && done {
+    let state = unsafe { (&raw const pending.state).read_volatile() };
+    let done = state == PENDING_DONE;
+    if state == PENDING_TOLD || state == PENDING_ARMED && under_way {
+        // The restarted call's own exit, or its next signal: the state change has told it, or will.
+        if !under_way {
+            forget(key);
+        }
+        return false;
+    }
+    if under_way && done {
         connect.result = pending.result;
     }
     let end = if done { pending.done_ns } else { task::now() };
@@ -184,6 +199,7 @@ fn begin(sk: u64) {
     work.pending.result = 0;
     work.pending.begun_ns = task::now();
     work.pending.done_ns = 0;
+    work.pending.restarted = 0;
     work.pending.who.fill(&visit);
     if PENDING.insert(&sk, &work.pending, 0).is_err() {
         count_hook(hook::SOCK_STATE, hook::UNTRACKED);
@@ -210,6 +226,9 @@ fn finish(sk: u64, new: i32) {
     if take(&raw mut pending.state, PENDING_SENT, PENDING_DONE) {
         return;
     }
+    if !take(&raw mut pending.state, PENDING_ARMED, PENDING_TOLD) {
+        return;
+    }
     let Some(visit) = Visit::enter_as(hook::SOCK_STATE, pending.who.pid_tgid, pending.who.cgroup_id) else {
         forget(sk);
         return;
@@ -229,7 +248,9 @@ fn finish(sk: u64, new: i32) {
     let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
     socket_address(kernel_sk, connect.family, v4, v6, &mut connect.destination);
     describe_source(kernel_sk, connect);
-    forget(sk);
+    if pending.restarted == 0 {
+        forget(sk);
+    }
     emit(&visit, config, work, false);
     release(work);
 }

@@ -24,6 +24,8 @@ const TAIL: usize = size_of::<Header>() + size_of::<Open>();
 const RET: usize = 16;
 /// `O_ACCMODE`.
 const ACCESS_MODE: u32 = 3;
+/// `O_PATH`: a descriptor that can neither be read nor written; the same number on every architecture that is built for.
+const O_PATH: u32 = 0o10_000_000;
 /// `O_WRONLY | O_CREAT | O_TRUNC`: what creat(2) is.
 const CREAT_FLAGS: u32 = 0o1101;
 
@@ -59,7 +61,9 @@ pub fn argument(number: usize) -> u64 {
 #[inline(always)]
 fn result(ctx: &TracePointContext) -> i32 {
     // SAFETY: every sys_exit tracepoint's record has `long ret` there.
-    unsafe { *ctx.as_ptr().cast::<u8>().add(RET).cast::<i64>() as i32 }
+    let result = unsafe { *ctx.as_ptr().cast::<u8>().add(RET).cast::<i64>() as i32 };
+    // ERESTARTSYS to ERESTART_RESTARTBLOCK are the kernel's own: to the program it is EINTR, or another call.
+    if (-516..=-512).contains(&result) { -4 } else { result }
 }
 
 /// `openat(int dfd, const char *filename, int flags, umode_t mode)`.
@@ -116,10 +120,12 @@ fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
     }
     let arguments = arguments();
     let mut mask = config.slots
-        & match arguments.flags & ACCESS_MODE {
+        & match arguments.flags & (ACCESS_MODE | O_PATH) {
             0 => config.access_read,
             1 => config.access_write,
-            _ => config.access_read_write,
+            2 => config.access_read_write,
+            // Neither: what is left is in every mask, and no constraint is in both of these.
+            _ => config.access_read & config.access_write,
         };
     let errno = if result < 0 { result.wrapping_neg() } else { 0 };
     mask = matching::number(&visit, kind::FILE_OPEN, field::ERRNO, config.any_errno, mask, errno as u32);

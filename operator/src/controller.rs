@@ -7,6 +7,9 @@ pub mod daemonset;
 pub mod profile;
 pub mod sink;
 
+#[cfg(test)]
+mod scenarios;
+
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;

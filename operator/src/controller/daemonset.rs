@@ -46,10 +46,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _names = context.dirty.agents.take(SETTLE) => {}
         }
-        let result = reconcile(&context).await;
-        update_status::update_status(&context, result.as_ref()).await;
-        match result {
-            Ok(_) => retries.forget(ONE),
+        match visit_once(&context).await {
+            Ok(()) => retries.forget(ONE),
             Err(error) => {
                 let wait = retries.failed(ONE, rand::random());
                 tracing::warn!(error = chain(&error), wait_seconds = wait.as_secs(), "the agents' objects could not be applied");
@@ -66,9 +64,19 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
+/// One visit with its outcome told.
+pub(super) async fn visit_once(context: &Context) -> Result<(), AgentsError> {
+    let result = reconcile(context).await;
+    update_status::update_status(context, result.as_ref()).await;
+    result.map(drop)
+}
+
 async fn reconcile(context: &Context) -> Result<Resources<super::Applied>, AgentsError> {
     let inputs = dereference::dereference(context).await?;
     let validated = validate(&inputs)?;
     let resources = build(&context.settings, &context.image, &context.namespaces.agents, &validated);
     Ok(apply::apply(context, resources).await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,12 +44,7 @@ pub struct Profiles {
 
 /// Visits profiles until `stop`.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
-    let profiles = Arc::new(Profiles {
-        context: Arc::clone(&context),
-        retries: Retries::default(),
-        memory: Mutex::default(),
-        start: tokio::time::Instant::now(),
-    });
+    let profiles = Arc::new(Profiles::new(Arc::clone(&context)));
     context.dirty.profiles.add(context.profile_names());
     super::visit(
         "profile",
@@ -57,7 +52,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         context.stores.profiles.clone(),
         profiles,
         stop.cancelled_owned(),
-        |profile, profiles| Box::pin(async move { profiles.reconcile(&profile).await }),
+        |profile, profiles: Arc<Profiles>| Box::pin(async move { profiles.reconcile(&profile).await }),
         |profile, _error: &ApiError, profiles| {
             Action::requeue(profiles.retries.failed(&profile.name_any(), rand::random()))
         },
@@ -66,7 +61,11 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 impl Profiles {
-    async fn reconcile(&self, profile: &GuardedProfile) -> Result<Action, ApiError> {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, retries: Retries::default(), memory: Mutex::default(), start: tokio::time::Instant::now() }
+    }
+
+    pub(super) async fn reconcile(&self, profile: &GuardedProfile) -> Result<Action, ApiError> {
         if profile.metadata_deleted() {
             return Ok(Action::await_change());
         }

@@ -48,7 +48,7 @@ struct Ensured {
 
 /// Visits sinks until `stop`.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
-    let sinks = Arc::new(Sinks { context: Arc::clone(&context), retries: Retries::default(), ensured: Mutex::default() });
+    let sinks = Arc::new(Sinks::new(Arc::clone(&context)));
     context.dirty.sinks.add(context.sink_names());
     super::visit(
         "sink",
@@ -56,14 +56,18 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         context.stores.sinks.clone(),
         sinks,
         stop.cancelled_owned(),
-        |sink, sinks| Box::pin(async move { sinks.reconcile(&sink).await }),
+        |sink, sinks: Arc<Sinks>| Box::pin(async move { sinks.reconcile(&sink).await }),
         |sink, _error: &ApiError, sinks| Action::requeue(sinks.retries.failed(&sink.name_any(), rand::random())),
     )
     .await;
 }
 
 impl Sinks {
-    async fn reconcile(&self, sink: &GuardedSink) -> Result<Action, ApiError> {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, retries: Retries::default(), ensured: Mutex::default() }
+    }
+
+    pub(super) async fn reconcile(&self, sink: &GuardedSink) -> Result<Action, ApiError> {
         if sink.metadata_deleted() {
             return Ok(Action::await_change());
         }
@@ -123,3 +127,6 @@ impl Sinks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,10 +80,12 @@ pub(super) async fn update_status(
     let about = profile.object_ref(&());
     for (condition, bad) in told(status) {
         let (reason, note) = (condition.reason.as_str(), format!("{}: {}", condition.type_, condition.message));
+        // Events of one reason are counted together only when they speak of the same condition.
+        let action = condition.type_.as_str();
         if bad {
-            context.events.warning(&about, "Rollup", reason, &note).await;
+            context.events.warning(&about, action, reason, &note).await;
         } else {
-            context.events.normal(&about, "Rollup", reason, &note).await;
+            context.events.normal(&about, action, reason, &note).await;
         }
     }
     Ok(None)
@@ -122,6 +124,7 @@ fn told(status: &Status) -> Vec<(&Condition, bool)> {
     }
     if let Some(degraded) = news(ConditionType::Degraded)
         && degraded.status == ConditionStatus::True
+        && !told.iter().any(|(other, _)| other.reason == degraded.reason)
     {
         told.push((degraded, true));
     }

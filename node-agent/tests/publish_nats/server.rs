@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::wait::until;
 
-const VERSION_DIR: &str = ".cache/weir/tools/nats-server-2.15.1/nats-server";
+const VERSION_DIR: &str = ".cache/weir/tools/nats-server-2.15.1/bin/nats-server";
 
 /// The server's binary. Without one the test fails in CI and says loudly elsewhere that it proves nothing.
 pub fn binary() -> Option<PathBuf> {

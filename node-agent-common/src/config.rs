@@ -109,6 +109,29 @@ shared! {
     }
 }
 
+impl KindConfig {
+    /// No slot at all.
+    pub const EMPTY: Self = Self {
+        slots: 0,
+        any_comm: 0,
+        any_binary: 0,
+        any_path: 0,
+        any_uid: 0,
+        any_port: 0,
+        any_cidr: 0,
+        any_errno: 0,
+        any_signal: 0,
+        access_read: 0,
+        access_write: 0,
+        access_read_write: 0,
+        protocol_tcp: 0,
+        protocol_udp: 0,
+        protocol_other: 0,
+        min_latency: 0,
+        flags: 0,
+    };
+}
+
 /// [`KindConfig::flags`]: the process table needs this kind's records although no slot may.
 pub const KIND_TABLE: u64 = 1;
 

@@ -58,7 +58,7 @@ impl Image {
         if !config.profiles.is_empty() {
             // The process table needs these while any profile is active.
             for number in [kind::PROCESS_EXEC, kind::PROCESS_EXIT] {
-                image.kinds.entry(number).or_insert_with(empty_kind).flags |= KIND_TABLE;
+                image.kinds.entry(number).or_insert(KindConfig::EMPTY).flags |= KIND_TABLE;
             }
         }
         image.inherit();
@@ -117,7 +117,7 @@ impl Image {
             };
             *self.nets.entry((number, field, u32::from(cidr.prefix), value)).or_default() |= bit;
         }
-        let config = self.kinds.entry(number).or_insert_with(empty_kind);
+        let config = self.kinds.entry(number).or_insert(KindConfig::EMPTY);
         config.slots |= bit;
         let mut set = |mask: fn(&mut KindConfig) -> &mut u64, on: bool| {
             if on {
@@ -178,28 +178,6 @@ impl Image {
                 *mask |= own.get(&(*number, *field, len, shorter.to_be_bytes())).copied().unwrap_or(0);
             }
         }
-    }
-}
-
-const fn empty_kind() -> KindConfig {
-    KindConfig {
-        slots: 0,
-        any_comm: 0,
-        any_binary: 0,
-        any_path: 0,
-        any_uid: 0,
-        any_port: 0,
-        any_cidr: 0,
-        any_errno: 0,
-        any_signal: 0,
-        access_read: 0,
-        access_write: 0,
-        access_read_write: 0,
-        protocol_tcp: 0,
-        protocol_udp: 0,
-        protocol_other: 0,
-        min_latency: 0,
-        flags: 0,
     }
 }
 

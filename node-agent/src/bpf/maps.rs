@@ -98,7 +98,7 @@ impl Maps {
 
     fn replace(&mut self, side: u32, before: &Image, image: &Image) -> Result<(), MapsError> {
         for number in 0..u8::try_from(kind::MAX_KINDS).unwrap_or(u8::MAX) {
-            let config = image.kinds.get(&number).copied().unwrap_or(zero_kind());
+            let config = image.kinds.get(&number).copied().unwrap_or(KindConfig::EMPTY);
             if before.kinds.get(&number) != Some(&config) {
                 self.kinds.set(kind_index(side, number), config, 0).map_err(failed("write", "KINDS"))?;
             }
@@ -237,28 +237,6 @@ fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-const fn zero_kind() -> KindConfig {
-    KindConfig {
-        slots: 0,
-        any_comm: 0,
-        any_binary: 0,
-        any_path: 0,
-        any_uid: 0,
-        any_port: 0,
-        any_cidr: 0,
-        any_errno: 0,
-        any_signal: 0,
-        access_read: 0,
-        access_write: 0,
-        access_read_write: 0,
-        protocol_tcp: 0,
-        protocol_udp: 0,
-        protocol_other: 0,
-        min_latency: 0,
-        flags: 0,
     }
 }
 

@@ -78,6 +78,11 @@ fn metrics_shown_are_those_of_the_page() {
     let (page, shown) = (page(), shown());
     let documented: BTreeMap<String, (String, BTreeSet<String>)> = page.metrics("weir_agent_");
     assert_eq!(documented, shown.metrics(), "left: the page, right: the agent");
+    assert_eq!(
+        page.labels("weir_").len(),
+        page.label_rows(),
+        "a label that no metric has"
+    );
     for row in page.labels("weir_agent_") {
         let values = shown.values(&row.label, &row.metrics);
         match row.label.as_str() {

@@ -109,7 +109,13 @@ impl Page {
                 metrics.retain(|name| !named.contains(&(row.label.clone(), name.clone())));
                 LabelRow { metrics, ..row }
             })
+            .filter(|row| !row.metrics.is_empty())
             .collect()
+    }
+
+    /// How many labels are spoken of.
+    pub fn label_rows(&self) -> usize {
+        self.rows("label").count()
     }
 
     /// Each (label, metric) that the tables of labels speak of.

@@ -13,7 +13,7 @@ use crate::error::chain;
 
 const RETRY: Duration = Duration::from_secs(3);
 /// CRDs are replaced during upgrades: they are looked at again this often.
-const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK: Duration = Duration::from_mins(1);
 
 /// Looks at the CRDs for ever. `installed` is cancelled when they fit for the first time; the gate follows them.
 pub async fn run(client: kube::Client, gate: Gate, installed: CancellationToken, stop: CancellationToken) {

@@ -120,18 +120,15 @@ async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Re
         renew_time: Some(MicroTime(Timestamp::now())),
         ..LeaseSpec::default()
     };
-    let written = match lease {
+    let written = if let Some(Lease { metadata, .. }) = lease {
         // The resource version that was read makes this fail when somebody else was faster.
-        Some(lease) => {
-            let lease = Lease { metadata: lease.metadata, spec: Some(spec) };
-            tokio::time::timeout(REQUEST_TIMEOUT, api.replace(LEASE, &PostParams::default(), &lease)).await?
-        }
-        None => {
-            let labels = LABELS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(spec) };
-            tokio::time::timeout(REQUEST_TIMEOUT, api.create(&PostParams::default(), &lease)).await?
-        }
+        let lease = Lease { metadata, spec: Some(spec) };
+        tokio::time::timeout(REQUEST_TIMEOUT, api.replace(LEASE, &PostParams::default(), &lease)).await?
+    } else {
+        let labels = LABELS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+        let lease = Lease { metadata, spec: Some(spec) };
+        tokio::time::timeout(REQUEST_TIMEOUT, api.create(&PostParams::default(), &lease)).await?
     };
     match written {
         Ok(lease) => {

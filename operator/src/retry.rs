@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_runtime::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_millis(500);
-const CAP: Duration = Duration::from_secs(120);
+const CAP: Duration = Duration::from_mins(2);
 
 /// Failures in a row, by object.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Makes or checks a sink's JetStream stream. An existing stream is never shrunk or replaced.
+//! Makes or checks a sink's `JetStream` stream. An existing stream is never shrunk or replaced.
 
 mod connect;
 mod plan;

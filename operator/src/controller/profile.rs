@@ -25,7 +25,7 @@ pub use update_status::{Written, change};
 pub use validate::{ValidatedProfile, validate};
 
 /// Even when nothing tells us to, a profile is looked at this often: time itself changes what nodes are expected.
-const REVISIT: Duration = Duration::from_secs(300);
+const REVISIT: Duration = Duration::from_mins(5);
 
 /// What is remembered of each profile between visits, by UID.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ pub use update_status::status;
 pub use validate::{Refusal, ValidatedSink, validate};
 
 /// A stream that was found in order is looked at again this often, spread by up to as much again.
-const RECHECK: Duration = Duration::from_secs(300);
+const RECHECK: Duration = Duration::from_mins(5);
 
 /// The sinks' controller.
 pub struct Sinks {

@@ -270,7 +270,7 @@ fn counts(tally: &Tally) -> String {
         (tally.stale, "stale"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {word}"));
+            text = format!("{text}, {count} {word}");
         }
     }
     text

@@ -150,5 +150,5 @@ fn rollup_of_15_000_failing_nodes_is_fast_and_below_8_kib() {
     assert_eq!(status.nodes.unwrap().failed, 15_000);
     assert_eq!(status.problems.len(), 10, "room is made by dropping examples first");
     // Unoptimised; a release build needs a small part of it. Each of 100 profiles must follow within 5 s.
-    assert!(elapsed < std::time::Duration::from_millis(2000), "{elapsed:?}");
+    assert!(elapsed < std::time::Duration::from_secs(2), "{elapsed:?}");
 }

@@ -192,7 +192,7 @@ mod tests {
             storage: Storage::File,
             max_bytes: 1 << 30,
             max_age: None,
-            duplicate_window: Duration::from_secs(120),
+            duplicate_window: Duration::from_mins(2),
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn stream_smaller_than_asked_for_grows() {
-        let bigger = Wanted { replicas: 3, max_bytes: 2 << 30, duplicate_window: Duration::from_secs(600), ..wanted() };
+        let bigger = Wanted { replicas: 3, max_bytes: 2 << 30, duplicate_window: Duration::from_mins(10), ..wanted() };
         let Plan::Grow(config) = plan(&wanted().fresh(), &bigger) else { panic!("it can grow") };
         assert_eq!((config.num_replicas, config.max_bytes, config.duplicate_window.as_secs()), (3, 2 << 30, 600));
         let other = Config { subjects: vec!["weir.events.a".to_owned(), "x".to_owned()], ..wanted().fresh() };
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn stream_that_would_lose_something_is_a_conflict() {
         let has = Config { num_replicas: 3, max_age: Duration::ZERO, ..wanted().fresh() };
-        let smaller = Wanted { max_bytes: 1, max_age: Some(Duration::from_secs(60)), storage: Storage::Memory, ..wanted() };
+        let smaller = Wanted { max_bytes: 1, max_age: Some(Duration::from_mins(1)), storage: Storage::Memory, ..wanted() };
         assert_eq!(conflicts(&has, &smaller), ["storage", "replicas", "maxBytes", "maxAgeSeconds"]);
         let unbounded = Config { max_bytes: -1, ..wanted().fresh() };
         assert_eq!(conflicts(&unbounded, &wanted()), ["maxBytes"]);

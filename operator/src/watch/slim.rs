@@ -114,20 +114,18 @@ pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
     let status = object.status.as_ref();
     let condition = |type_: &str| status.into_iter().flat_map(|status| &status.conditions).find(|found| found.type_ == type_);
     let ready = condition("Ready").is_some_and(|ready| ready.status == "True");
-    // A pod that is being deleted may still answer for a while.
     let unschedulable = condition("PodScheduled").filter(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"));
     let waiting = status
         .into_iter()
         .flat_map(|status| &status.container_statuses)
         .find_map(|container| Some((container.state.waiting.as_ref()?, container.image.as_str())));
-    let trouble = match (ready, unschedulable, waiting) {
-        (true, ..) => None,
-        (_, Some(condition), _) => {
-            let message = condition.message.clone().unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
-            Some((ConditionReason::AgentsUnschedulable, message))
-        }
-        (_, None, Some((waiting, image))) => waiting_trouble(waiting, image),
-        (_, None, None) => None,
+    let trouble = if ready {
+        None
+    } else if let Some(condition) = unschedulable {
+        let message = condition.message.clone().unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
+        Some((ConditionReason::AgentsUnschedulable, message))
+    } else {
+        waiting.and_then(|(waiting, image)| waiting_trouble(waiting, image))
     };
     Some(AgentPod { node, uid: pod.meta().uid.clone().unwrap_or_default(), ready, trouble })
 }
@@ -173,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: serde_json::Value) -> Option<AgentPod> {
+    fn pod(status: &serde_json::Value) -> Option<AgentPod> {
         let pod: SlimPod = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "weir-agent-x", "uid": "u1"},
@@ -187,7 +185,7 @@ mod tests {
 
     #[test]
     fn pod_not_scheduled_is_told_by_the_node_it_is_meant_for() {
-        let found = pod(json!({"conditions": [
+        let found = pod(&json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient memory"}]}))
         .unwrap();
         assert_eq!((found.node.as_str(), found.ready), ("node7", false));
@@ -197,12 +195,12 @@ mod tests {
     #[test]
     fn pod_whose_image_is_missing_says_so_and_a_creating_one_says_nothing() {
         let waiting = |reason: &str| {
-            pod(json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]})).unwrap().trouble
+            pod(&json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]})).unwrap().trouble
         };
         assert_eq!(waiting("ImagePullBackOff").unwrap().0, ConditionReason::ImagePullFailed);
         assert_eq!(waiting("CrashLoopBackOff").unwrap().0, ConditionReason::AgentStale);
         assert_eq!(waiting("ContainerCreating"), None);
-        assert!(pod(json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap().ready);
+        assert!(pod(&json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap().ready);
     }
 
     #[test]

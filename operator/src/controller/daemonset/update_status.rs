@@ -27,7 +27,6 @@ pub(super) async fn update_status(context: &Context, result: Result<&Resources<A
 /// Only what a person must mend: the API server's own absence passes.
 fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
     match result {
-        Ok(_) => None,
         Err(AgentsError::Api(error)) if error.is_forbidden() => {
             Some((ConditionReason::PermissionDenied, chain(error)))
         }
@@ -35,7 +34,7 @@ fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
             ConditionReason::PermissionDenied,
             format!("{}; the agents' namespace is missing", chain(error)),
         )),
-        Err(AgentsError::Api(_)) => None,
+        Ok(_) | Err(AgentsError::Api(_)) => None,
         Err(AgentsError::Invalid(error)) => Some((ConditionReason::SpecTooLarge, error.to_string())),
     }
 }

@@ -90,7 +90,7 @@ fn judge(profile: &weir_profile::CollectorProfile, inputs: &Inputs) -> Verdict {
             let all = errors.as_slice();
             let mut message = all.iter().take(ERRORS_SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
             if all.len() > ERRORS_SHOWN {
-                message.push_str(&format!("; and {} more", all.len() - ERRORS_SHOWN));
+                message = format!("{message}; and {} more", all.len() - ERRORS_SHOWN);
             }
             Verdict::Refused { reason: errors.reason(), message }
         }

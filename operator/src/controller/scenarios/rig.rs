@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
@@ -103,8 +104,13 @@ impl Rig {
 }
 
 /// Runs both sides to their end; fails when a call that the script waits for does not come.
-pub(super) async fn play<T, U>(acts: impl Future<Output = T>, script: impl Future<Output = U>) -> (T, U) {
-    tokio::time::timeout(LIMIT, async { tokio::join!(acts, script) }).await.expect("an expected call did not come")
+pub(super) fn play<'a, T: 'a, U: 'a>(
+    acts: impl Future<Output = T> + 'a,
+    script: impl Future<Output = U> + 'a,
+) -> LocalBoxFuture<'a, (T, U)> {
+    async { tokio::time::timeout(LIMIT, async { tokio::join!(acts, script) }).await }
+        .map(|played| played.expect("an expected call did not come"))
+        .boxed_local()
 }
 
 impl Server {

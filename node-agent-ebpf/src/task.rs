@@ -115,7 +115,11 @@ pub struct Pending {
     pub begun_ns: u64,
     pub done_ns: u64,
     /// 1 once a signal made the kernel restart the system call.
-    pub restarted: u64,
+    pub restarted: u32,
+    /// The configuration for which `binaries` was looked up.
+    pub config_id: u32,
+    /// Slots that list the executable of who began it.
+    pub binaries: u64,
     pub who: Identity,
 }
 

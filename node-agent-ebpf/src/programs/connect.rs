@@ -22,6 +22,7 @@ use crate::scratch::{Work, claim, release};
 use crate::task::{self, PENDING_ARMED, PENDING_DONE, PENDING_SENT, PENDING_TOLD, pointer, read_or_zero};
 use crate::visit::Visit;
 
+const EALREADY: i32 = 114;
 const EINPROGRESS: i32 = 115;
 const ECANCELED: i32 = 125;
 /// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`: a signal came; the call is restarted, or the program gets EINTR.
@@ -95,7 +96,7 @@ pub fn net_connect(ctx: TracePointContext) -> u32 {
     };
     if connected(&visit, result, work) {
         work.who.fill(&visit);
-        emit(&visit, config, work, true);
+        emit(&visit, config, work, Executable::Current);
     }
     release(work);
     0
@@ -113,6 +114,10 @@ fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
     connect.latency_ns = LATENCY_UNKNOWN;
     connect.protocol = if sk.is_null() { 0 } else { read_or_zero::<u16>(sk, offset!(sock_protocol)) };
     describe_source(sk, connect);
+    // Asked again while it is under way: an answer of its own, and the connect under way still has its end to come.
+    if result == -EALREADY {
+        return true;
+    }
     let key = sk as u64;
     let Some(pending) = PENDING.get_ptr_mut(&key) else {
         if result == -EINPROGRESS && connect.protocol == TCP {
@@ -201,6 +206,11 @@ fn begin(sk: u64) {
     work.pending.done_ns = 0;
     work.pending.restarted = 0;
     work.pending.who.fill(&visit);
+    work.pending.config_id = visit.active.config_id();
+    work.pending.binaries = 0;
+    if config.slots & !config.any_binary != 0 {
+        work.pending.binaries = binary(&visit, kind::NET_CONNECT, work, task::current());
+    }
     if PENDING.insert(&sk, &work.pending, 0).is_err() {
         count_hook(hook::SOCK_STATE, hook::UNTRACKED);
     }
@@ -248,16 +258,31 @@ fn finish(sk: u64, new: i32) {
     let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
     socket_address(kernel_sk, connect.family, v4, v6, &mut connect.destination);
     describe_source(kernel_sk, connect);
+    let executable = if pending.config_id == visit.active.config_id() {
+        Executable::Listed(pending.binaries)
+    } else {
+        Executable::Unknown
+    };
     if pending.restarted == 0 {
         forget(sk);
     }
-    emit(&visit, config, work, false);
+    emit(&visit, config, work, executable);
     release(work);
+}
+
+/// How the executable of the task that connected is matched.
+enum Executable {
+    /// It is the current task's.
+    Current,
+    /// The slots that listed it when the connect began, under the configuration that still runs.
+    Listed(u64),
+    /// It was looked at for another configuration.
+    Unknown,
 }
 
 /// Matches, decides and writes the connect that stands in `work`.
 #[inline(always)]
-fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, in_task: bool) {
+fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executable) {
     const KIND: u8 = kind::NET_CONNECT;
     let now = task::now();
     // SAFETY: the fixed part and `who` are disjoint parts of the buffer.
@@ -285,12 +310,14 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, in_task: bool) {
         mask = at_least_latency(visit, KIND, config.min_latency, mask, latency);
     }
     if mask & !config.any_binary != 0 {
-        if in_task {
-            mask &= config.any_binary | binary(visit, KIND, work, task::current());
-        } else {
-            // The task that connected is not the one that runs here: its executable can't be looked at.
-            undecided(visit, KIND, mask & !config.any_binary);
-            mask &= config.any_binary;
+        match executable {
+            Executable::Current => mask &= config.any_binary | binary(visit, KIND, work, task::current()),
+            Executable::Listed(slots) => mask &= config.any_binary | slots,
+            Executable::Unknown => {
+                // The task that connected is not the one that runs here: its executable can't be looked at any more.
+                undecided(visit, KIND, mask & !config.any_binary);
+                mask &= config.any_binary;
+            }
         }
     }
     if mask == 0 {

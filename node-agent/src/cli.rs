@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::bpf::object::RING_BYTES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Collects kernel events as profiles say, and accounts for every one.
@@ -86,8 +87,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", env = "WEIR_CREDENTIALS_DIR")]
     pub credentials_dir: Option<PathBuf>,
     /// Size of the bulk ring in bytes, a power of two from 65536 to 268435456.
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
+}
+
+/// `--ring-bytes` that no ring can have.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a power of two from 65536 to 268435456")]
+struct RingBytesError;
+
+fn ring_bytes(text: &str) -> Result<u32, RingBytesError> {
+    let bytes = text.parse().ok();
+    bytes.filter(|bytes: &u32| bytes.is_power_of_two() && RING_BYTES.contains(bytes)).ok_or(RingBytesError)
 }
 
 /// `--source`.
@@ -126,6 +137,16 @@ mod tests {
         assert_eq!("synthetic:5".parse::<SourceArg>().ok(), Some(SourceArg::Synthetic(5)));
         for bad in ["", "synthetic", "synthetic:0", "synthetic:10000001", "synthetic:-1", "kernels"] {
             assert!(bad.parse::<SourceArg>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ring_of_an_impossible_size_is_refused() {
+        for good in ["65536", "4194304", "268435456"] {
+            assert!(ring_bytes(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0", "4096", "65537", "70000", "536870912", "-65536", "4MiB"] {
+            assert!(ring_bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -15,6 +15,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/we
 /// Name of the seeding iterator.
 const SEED: &str = "process_seed";
 
+/// Sizes that the bulk ring may have, if a power of two.
+pub const RING_BYTES: std::ops::RangeInclusive<u32> = 65_536..=268_435_456;
+
 /// Why nothing could be loaded at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -88,7 +91,7 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::NoObject);
     }
-    if !ring_bytes.is_power_of_two() || !(65_536..=268_435_456).contains(&ring_bytes) {
+    if !ring_bytes.is_power_of_two() || !RING_BYTES.contains(&ring_bytes) {
         return Err(LoadError::RingBytes(ring_bytes));
     }
     let types = Btf::from_kernel()?;

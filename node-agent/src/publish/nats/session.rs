@@ -76,6 +76,8 @@ pub(super) struct Session<'a> {
     agent_trouble: Option<Trouble>,
     /// Trouble that an acknowledgement does not end.
     standing: Option<Trouble>,
+    /// Why no stream takes the events, as the server told when it was asked.
+    diagnosis: Option<Trouble>,
     diagnosing: bool,
     next_diagnosis: Option<Instant>,
     renew_until: Option<Instant>,
@@ -110,6 +112,7 @@ impl<'a> Session<'a> {
             agent_not_before: None,
             agent_trouble: None,
             standing: None,
+            diagnosis: None,
             diagnosing: false,
             next_diagnosis: None,
             renew_until: None,
@@ -129,7 +132,10 @@ impl<'a> Session<'a> {
                 Ok(done) => {
                     tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream");
                 }
-                Err(error) => self.standing = Some(ensure_trouble(&error)),
+                Err(error) => {
+                    self.standing = Some(ensure_trouble(&error));
+                    self.diagnosis.clone_from(&self.standing);
+                }
             }
         }
         self.show_health();
@@ -296,12 +302,14 @@ impl<'a> Session<'a> {
                 match diagnosis {
                     Diagnosis::Fine => {
                         self.pace.answered();
+                        self.diagnosis = None;
                         if ensured && self.standing.take().is_some() {
                             self.show_health();
                         }
                     }
                     Diagnosis::Trouble(trouble) => {
                         self.standing = ensured.then(|| trouble.clone());
+                        self.diagnosis = Some(trouble.clone());
                         self.sink.state.degraded(trouble);
                     }
                     Diagnosis::Unknown => {}
@@ -382,6 +390,10 @@ impl<'a> Session<'a> {
     }
 
     fn trouble_of(&self, kind: TroubleKind, subject: &str, error: &PublishError) -> Trouble {
+        // What the server told of its streams says more than that none took this message.
+        if let Some(diagnosis) = self.diagnosis.as_ref().filter(|_| kind == TroubleKind::StreamMissing) {
+            return diagnosis.clone();
+        }
         let names = (
             self.settings.stream.as_deref(),
             &*self.sink.settings.subject_prefix,

@@ -21,5 +21,21 @@ mod wait;
 #[path = "support/workload.rs"]
 mod workload;
 
+#[path = "kernel_agent/connect.rs"]
+mod connect;
+#[path = "kernel_agent/delivery.rs"]
+mod delivery;
+#[path = "kernel_agent/edit.rs"]
+mod edit;
+#[path = "kernel_agent/input.rs"]
+mod input;
+#[path = "kernel_agent/limit.rs"]
+mod limit;
+#[path = "kernel_agent/open.rs"]
+mod open;
+#[path = "kernel_agent/process.rs"]
+mod process;
+#[path = "kernel_agent/sink.rs"]
+mod sink;
 #[path = "kernel_agent/storm.rs"]
 mod storm;

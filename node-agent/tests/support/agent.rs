@@ -1,5 +1,6 @@
 //! A running `weir-agent` with a directory of its own, killed when the test ends.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -87,8 +88,8 @@ impl Setup {
         self
     }
 
-    fn command(&self) -> Command {
-        let mut words = self.wrapper.iter().map(String::as_str).chain([BINARY]);
+    fn command(&self, agent: &Path) -> Command {
+        let mut words = self.wrapper.iter().map(OsStr::new).chain([agent.as_os_str()]);
         let mut command = Command::new(words.next().expect("there is the agent"));
         command.args(words).arg("run").arg("--profile").arg(self.profile());
         command.args(["--admin", "127.0.0.1:0", "--node", "node", "--cluster", "test"]);
@@ -101,7 +102,12 @@ impl Setup {
 
     /// Runs an agent that is expected to end by itself; its exit code and all it said.
     pub fn run_to_end(&self) -> (Option<i32>, String) {
-        let output = self.command().output().expect("the agent starts");
+        self.run_program_to_end(Path::new(BINARY))
+    }
+
+    /// The same with the agent's program at another place.
+    pub fn run_program_to_end(&self, agent: &Path) -> (Option<i32>, String) {
+        let output = self.command(agent).output().expect("the agent starts");
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
@@ -118,7 +124,7 @@ impl Setup {
         let log_path = self.dir.path().join("log");
         let log = File::create(&log_path).expect("makes a log");
         let out = log.try_clone().expect("clones");
-        let child = self.command().stdout(out).stderr(log).spawn().expect("the agent starts");
+        let child = self.command(Path::new(BINARY)).stdout(out).stderr(log).spawn().expect("the agent starts");
         let mut agent = Agent { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), setup: self, log_path };
         agent.admin = until("the admin server listens", || agent.admin_address());
         agent

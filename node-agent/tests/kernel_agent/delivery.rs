@@ -1,0 +1,128 @@
+//! A nats-server that dies in mid-flood, and an agent that is told to end in one.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::agent::{Agent, Setup, may_test, until};
+use crate::ledger::Ledger;
+use crate::profile::profile;
+use crate::server::{Server, stored};
+use crate::stream::Stream;
+use crate::workload::{Storm, marker};
+
+const STREAM: &str = "FLOOD";
+
+fn start(server: &Server, spec: &str, file: &std::path::Path, more: &str) -> Agent {
+    let opens =
+        format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}{more}}}", file.display());
+    let sink = format!("{}?stream={STREAM}", server.url());
+    Setup::new(&profile(spec, &[&opens])).to(&sink).start()
+}
+
+fn until_cut(what: &str, agent: &Agent, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
+    until(what, || {
+        let ledger = agent.cut();
+        if wanted(&ledger) { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+    })
+}
+
+async fn read_back(server: &Server) -> Stream {
+    Stream::of_messages(&stored(&server.jetstream().await, STREAM).await)
+}
+
+/// *Scenario:* nats-server is killed under 3 000 events a second and started again on the same store some thousand
+/// events later.
+///
+/// *Guarantees:* the sink is shown as degraded meanwhile, with code 200; once the server is back everything is acked,
+/// and in the stream once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_killed_and_back_in_a_flood_gets_everything_once() {
+    if !may_test() {
+        return;
+    }
+    let Some(mut server) = Server::start("").await else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 3000}");
+    let storm = Storm::start(&file, 2);
+    until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 2_000);
+    server.kill();
+    until_cut("events wait", &agent, |ledger| ledger.total("queued") + ledger.total("unacked") > 6_000);
+    let (code, body) = agent.until_ready_says("degraded");
+    assert_eq!(code, 200, "{body}");
+    server.run().await;
+    let before = agent.cut().total("acked");
+    until_cut("the flood is acked", &agent, |ledger| ledger.total("acked") > before + 6_000);
+    let opened = storm.stop();
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.total("matched"), opened, "{ledger:?}");
+    assert_eq!(ledger.total("acked"), ledger.total("accepted"), "{ledger:?}");
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+    let stream = read_back(&server).await;
+    assert_eq!(stream.assert_sequences(), 0, "events are missing");
+    assert_eq!(stream.events.len() as u64, ledger.total("acked"));
+}
+
+/// *Scenario:* the same without a limit, until the agent's memory is full.
+///
+/// *Guarantees:* what is shed is counted, and each gap in the stream is announced by `agent.loss`; the ledger closes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_away_until_memory_is_full_leaves_announced_gaps_only() {
+    if !may_test() {
+        return;
+    }
+    let Some(mut server) = Server::start("").await else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = start(&server, "", &file, "");
+    let storm = Storm::start(&file, 2);
+    until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 1_000);
+    server.kill();
+    until_cut("events are shed", &agent, |ledger| ledger.total("shed") > 1_000);
+    let opened = storm.stop();
+    server.run().await;
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.total("matched"), opened, "{ledger:?}");
+    assert_eq!(ledger.total("acked") + ledger.total("shed"), ledger.total("accepted"), "{ledger:?}");
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+    let stream = read_back(&server).await;
+    assert_eq!(stream.assert_sequences(), ledger.total("shed"), "what is missing was shed");
+    assert_eq!(stream.events.len() as u64, ledger.total("acked"));
+}
+
+/// *Scenario:* SIGTERM in a flood that goes on.
+///
+/// *Guarantees:* the agent ends within five seconds with code 0; its last cut is final and closed, is remembered and
+/// published, and names what is in the stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_ended_in_a_flood_drains_and_makes_a_final_cut() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("").await else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 5000}");
+    let storm = Storm::start(&file, 2);
+    until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 5_000);
+    let (status, took) = agent.stop();
+    let opened = storm.stop();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let text = fs::read_to_string(agent.setup.dir.path().join("state/agent.json")).expect("reads the state");
+    let state: Value = serde_json::from_str(&text).expect("is JSON");
+    let ledger = Ledger::new(state["ledger"].clone());
+    ledger.assert_exact();
+    assert!(ledger.is_final(), "{ledger:?}");
+    assert!(ledger.total("matched") <= opened, "{ledger:?}");
+    assert_eq!(ledger.under_way(), 0, "{ledger:?}");
+    let stream = read_back(&server).await;
+    assert_eq!(stream.assert_sequences(), ledger.total("shed"));
+    assert_eq!(stream.events.len() as u64, ledger.total("acked"));
+    let published = stream.agent.iter().filter(|event| event.data()["agentLedger"]["cut"]["final"] == true).count();
+    assert_eq!(published, 1, "the final cut is published once");
+}

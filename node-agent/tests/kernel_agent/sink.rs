@@ -1,0 +1,180 @@
+//! Sinks that do not take events: shown with a remedy, counted, and repaired without a restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use async_nats::jetstream::stream::Config;
+
+use crate::agent::{Agent, Setup, may_test, until};
+use crate::profile::profile;
+use crate::server::{Server, create_stream};
+use crate::stream::Stream;
+use crate::workload::{marker, perl_says};
+
+fn opens(file: &Path) -> String {
+    profile("", &[&format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display())])
+}
+
+fn open_some(file: &Path) {
+    perl_says("for (1..100) { sysopen(my $f, $ARGV[0], 0) or die }", &[&file.display().to_string()]);
+}
+
+/// The events wait, nothing is lost, and `/readyz` says why with code 200.
+fn assert_waits(agent: &Agent, reason: &str) -> String {
+    let (code, body) = agent.until_ready_says(reason);
+    assert_eq!(code, 200, "{body}");
+    let ledger = agent.cut();
+    assert_eq!(ledger.total("queued") + ledger.total("unacked"), 100, "{ledger:?}");
+    let (_, metrics) = agent.get("/metrics").expect("answers");
+    let degraded = |line: &&str| line.contains("sink") && line.contains("degraded") && line.ends_with(" 1");
+    assert!(metrics.lines().any(|line| degraded(&line)), "no metric shows it: {metrics}");
+    body
+}
+
+/// *Scenario:* nobody listens where the sink is said to be; later somebody does.
+///
+/// *Guarantees:* the agent runs and shows the reason; what waited is acked when the server comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreachable_sink_is_shown_and_gets_everything_once_it_is_there() {
+    if !may_test() {
+        return;
+    }
+    let Some(mut server) = Server::prepare("") else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    open_some(&file);
+    assert_waits(&agent, "refused");
+    server.run().await;
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.total("acked"), 100, "{ledger:?}");
+    agent.until_ready_says("live");
+    assert!(agent.stop().0.success());
+}
+
+/// *Scenario:* the stream is there and takes other subjects; then it takes ours.
+///
+/// *Guarantees:* as above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_does_not_take_the_subject_is_shown_until_it_does() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("").await else { return };
+    let jetstream = server.jetstream().await;
+    create_stream(&jetstream, "S", &["other.>"]).await;
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S&manage=External", server.url())).start();
+    open_some(&file);
+    let body = assert_waits(&agent, "other.>");
+    assert!(body.contains("weir.events") && body.contains("add the subject"), "{body}");
+    let config =
+        Config { name: "S".into(), subjects: vec!["other.>".into(), "weir.events.>".into()], ..Config::default() };
+    jetstream.update_stream(config).await.expect("updates");
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.total("acked"), 100, "{ledger:?}");
+    assert!(agent.stop().0.success());
+}
+
+/// *Scenario:* the agent is to make the stream, and one of that name is there that it must not change.
+///
+/// *Guarantees:* shown with the difference, and it stays shown; nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("").await else { return };
+    create_stream(&server.jetstream().await, "S", &["other.>"]).await;
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    open_some(&file);
+    let body = assert_waits(&agent, "exists with other settings");
+    assert!(body.contains("max_bytes"), "{body}");
+    // Each further refusal shows the same.
+    let before = agent.log().matches("StreamMissing").count();
+    agent.cut();
+    assert_waits(&agent, "exists with other settings");
+    assert_eq!(before, 0, "{}", agent.log());
+}
+
+/// *Scenario:* the server wants a user and password that the agent does not have.
+///
+/// *Guarantees:* shown, with where to put credentials; nothing is lost but what the end makes it shed, and that is
+/// counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_shown_with_where_to_put_the_right_ones() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("authorization { user: a, password: b }").await else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    open_some(&file);
+    let body = assert_waits(&agent, "credentials");
+    assert!(body.contains("credentials directory"), "{body}");
+    let (status, took) = agent.stop();
+    assert!(status.success(), "{status}");
+    assert!(took.as_secs() < 5, "{took:?}");
+}
+
+/// A file system that is nearly full from the start.
+struct Tiny(PathBuf);
+
+impl Tiny {
+    fn mount(at: PathBuf) -> Self {
+        std::fs::create_dir(&at).expect("makes a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&at);
+        assert!(mount.status().expect("mount starts").success());
+        Self(at)
+    }
+
+    fn grow(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,size=10m"]).arg(&self.0);
+        assert!(mount.status().expect("mount starts").success());
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        // The agent may have the file open still: detach.
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+/// *Scenario:* the disk of a `file:` sink is full; then it has room.
+///
+/// *Guarantees:* shown, with the remedy; the file holds whole batches only, and everything once there is room.
+#[test]
+fn full_disk_is_shown_and_leaves_no_half_batch() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let tiny = Tiny::mount(dir.path().join("tiny"));
+    let events = tiny.0.join("events.json");
+    let mut agent = Setup::new(&opens(&file)).to(&format!("file:{}", events.display())).start();
+    open_some(&file);
+    let (code, body) = agent.until_ready_says("free space");
+    assert_eq!(code, 200, "{body}");
+    let ledger = agent.cut();
+    assert!(ledger.total("queued") + ledger.total("unacked") > 0, "{ledger:?}");
+    let whole = Stream::of_file(&events);
+    assert_eq!(whole.events.len() as u64, ledger.total("acked"));
+    tiny.grow();
+    let ledger = until("everything is written", || {
+        let ledger = agent.cut();
+        if ledger.total("acked") == 100 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+    });
+    assert_eq!(ledger.total("accepted"), 100, "{ledger:?}");
+    assert!(agent.stop().0.success());
+    let stream = Stream::of_file(&events);
+    assert_eq!(stream.assert_sequences(), 0);
+    assert_eq!(stream.events.len(), 100);
+}

@@ -1,11 +1,11 @@
 //! Looks up everything that the agents' objects are made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::{Api, ListParams};
 use kube::core::ObjectMeta;
 use kube::Resource;
-use weir_profile::plan::{GatheredSecret, gathered_secrets};
+use weir_profile::plan::{GatheredSecret, gathered_secrets, sink_name};
 use weir_profile::CollectorProfile;
 
 use crate::context::Context;
@@ -21,6 +21,8 @@ pub struct Inputs {
     pub wanted: Vec<GatheredSecret>,
     /// The labelled Secrets' content, by name and key.
     pub secrets: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// Gathered files of sinks that were deleted while profiles still name them: agents go on with the last good sink.
+    pub kept: BTreeMap<String, Vec<u8>>,
     /// How many nodes there are.
     pub nodes: usize,
 }
@@ -44,7 +46,26 @@ pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
         })
         .collect();
     let nodes = context.index().node_count();
-    Ok(Inputs { profiles, wanted, secrets, nodes })
+    Ok(Inputs { profiles, wanted, secrets, kept: kept(context), nodes })
+}
+
+fn kept(context: &Context) -> BTreeMap<String, Vec<u8>> {
+    let there: BTreeSet<String> = context.sink_names().into_iter().collect();
+    let named: BTreeSet<String> = context
+        .stores
+        .profiles
+        .state()
+        .iter()
+        .filter_map(|profile| profile.0.as_ref().ok())
+        .map(|profile| sink_name(profile).to_owned())
+        .collect();
+    let gathered = context.live_gathered();
+    let files = gathered.iter().flat_map(|secret| secret.data.iter().flatten());
+    files
+        // Sinks' names have no dot: what stands before the first one is the sink.
+        .filter(|(file, _)| file.split_once('.').is_some_and(|(sink, _)| named.contains(sink) && !there.contains(sink)))
+        .map(|(file, value)| (file.clone(), value.0.clone()))
+        .collect()
 }
 
 /// Absence from a cache deletes nothing: the API server itself has to say that there is no profile.

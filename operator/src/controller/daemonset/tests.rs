@@ -18,6 +18,7 @@ fn inputs(profiles: &[&str]) -> Inputs {
         profiles: profiles.iter().map(|name| ((*name).to_owned(), format!("uid-{name}"))).collect(),
         wanted: weir_profile::plan::gathered_secrets(&sink),
         secrets: [("s".to_owned(), data("publish")), ("admin".to_owned(), data("admin"))].into(),
+        kept: [].into(),
         nodes: 42,
     }
 }

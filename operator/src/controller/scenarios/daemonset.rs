@@ -142,3 +142,28 @@ async fn agents_forbidden_is_told() {
     assert!(event.body["note"].as_str().unwrap().contains("apply the manifests' RBAC again"));
     assert_eq!(rig.context.agents_trouble().unwrap().0, ConditionReason::PermissionDenied);
 }
+
+/// *Scenario:* the sink that a profile names is deleted.
+/// *Guarantees:* its credentials stay with the agents, which go on delivering to the last good one.
+#[tokio::test]
+async fn agents_keep_the_credentials_of_a_deleted_sink_in_use() {
+    let mut rig = Rig::new(world());
+    let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let gone = |gathered: &Value, profile: Value| World {
+        profiles: vec![profile],
+        sinks: Vec::new(),
+        gathered: vec![stored(gathered.clone())],
+        daemon_sets: vec![stored(set.clone())],
+        ..world()
+    };
+    let mut rig = Rig::new(gone(&secret, profile()));
+    visit_once(&rig.context).await.unwrap();
+    assert!(rig.server.is_silent());
+
+    let mut other = profile();
+    other["spec"]["sinkRef"] = json!({"name": "another"});
+    let mut rig = Rig::new(gone(&secret, other));
+    let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", SECRET)).await;
+    result.unwrap();
+    assert_eq!(call.body["data"].get("default.creds"), None, "nobody uses it any more");
+}

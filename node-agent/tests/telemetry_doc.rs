@@ -33,6 +33,8 @@ use crate::scrape::Scrape;
 const FLOOD: u32 = 100_000;
 /// Few enough that an answer comes before the next batch.
 const TRICKLE: u32 = 20;
+/// Enough to fill a pipe at once: whoever closes it, ends the write of a batch and not of an agent event.
+const STREAM: u32 = 1_000;
 
 fn page() -> Page {
     Page::read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry.md"))
@@ -53,7 +55,7 @@ fn shown() -> Scrape {
     let full = Agent::start("full", "file:/dev/full", FLOOD);
     shown.merge(full.until(|scrape| scrape.has(publish, "outcome", "shed")));
     drop(full);
-    let mut standard = Agent::start("standard", "stdout", TRICKLE);
+    let mut standard = Agent::start("standard", "stdout", STREAM);
     shown.merge(standard.until(|scrape| scrape.has(publish, "outcome", "acked")));
     standard.close_output();
     shown.merge(standard.until(|scrape| scrape.has("weir_agent_publish_retries_total", "reason", "write")));

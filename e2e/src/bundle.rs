@@ -1,21 +1,25 @@
 //! What a person needs to understand a failed test, in one folder: objects, logs, ledgers.
 
 use std::fmt::Write as _;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
+use crate::agent;
 use crate::cluster::{Cluster, ClusterError, checkout};
 use crate::harness::Harness;
 
-/// Port of the agent's and the operator's admin server.
-const ADMIN_PORT: u16 = 9464;
-/// A ledger, metrics, and what readiness says.
-const ADMIN_PATHS: [&str; 3] = ["ledger", "metrics", "readyz"];
-const NAMESPACES: [&str; 2] = ["weir-system", "weir-agents"];
+/// Namespaces of the operator and the agents, with the port of their admin server and what it serves.
+const NAMESPACES: [(&str, u16, &[&str]); 2] = [
+    ("weir-system", 8080, &["metrics", "readyz"]),
+    (
+        agent::NAMESPACE,
+        agent::ADMIN_PORT,
+        &["ledger", "metrics", "readyz"],
+    ),
+];
 const OBJECTS: [(&str, &str); 5] = [
     (
         "weir",
@@ -49,12 +53,17 @@ pub async fn collect(cluster: &Cluster, name: &str) -> std::io::Result<PathBuf> 
             &mut missing,
         )?;
     }
-    for namespace in NAMESPACES {
+    for (namespace, port, paths) in NAMESPACES {
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
         match pods.list(&ListParams::default()).await {
             Ok(list) => {
                 for pod in list {
-                    collect_pod(cluster, &folder, namespace, &pod.name_any(), &mut missing).await?;
+                    let pod = pod.name_any();
+                    collect_pod(cluster, &folder, namespace, &pod, &mut missing).await?;
+                    for path in paths {
+                        let answer = cluster.get_from_pod(namespace, &pod, port, path).await;
+                        save(&folder.join(format!("{pod}.{path}")), answer, &mut missing)?;
+                    }
                 }
             }
             Err(error) => note(&mut missing, &format!("pods of {namespace}"), &error),
@@ -68,24 +77,6 @@ pub async fn collect(cluster: &Cluster, name: &str) -> std::io::Result<PathBuf> 
         std::fs::write(folder.join("missing.txt"), missing)?;
     }
     Ok(folder)
-}
-
-/// Runs a test's body; when it fails, collects a bundle and adds its place to the error.
-pub async fn on_failure<T, E, F>(cluster: &Cluster, name: &str, body: F) -> Result<T, String>
-where
-    E: std::error::Error,
-    F: Future<Output = Result<T, E>>,
-{
-    match body.await {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            let error = crate::wait::chain(&error);
-            Err(match collect(cluster, name).await {
-                Ok(folder) => format!("{error}\nlook into {}", folder.display()),
-                Err(bundle) => format!("{error}\nand no bundle could be collected: {bundle}"),
-            })
-        }
-    }
 }
 
 async fn collect_pod(
@@ -120,10 +111,6 @@ async fn collect_pod(
     // Most pods never restarted, so that there are none is no news.
     if let Ok(text) = cluster.kubectl(previous).await {
         std::fs::write(folder.join(format!("{pod}.previous.log")), text)?;
-    }
-    for path in ADMIN_PATHS {
-        let answer = cluster.get_from_pod(namespace, pod, ADMIN_PORT, path).await;
-        save(&folder.join(format!("{pod}.{path}")), answer, missing)?;
     }
     Ok(())
 }

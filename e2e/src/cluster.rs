@@ -41,6 +41,15 @@ pub enum ClusterError {
         #[source]
         source: http::Error,
     },
+    /// An answer is not JSON.
+    #[error("the answer to {path} is not JSON")]
+    Json {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A program did not start.
     #[error("starting {program}: is it installed?")]
     Start {
@@ -78,18 +87,7 @@ impl Cluster {
         if !kubeconfig.exists() {
             return Err(ClusterError::Missing(kubeconfig));
         }
-        let fail = |source| ClusterError::Kubeconfig {
-            path: kubeconfig.clone(),
-            source: Box::new(source),
-        };
-        let file = Kubeconfig::read_from(&kubeconfig).map_err(fail)?;
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-            .await
-            .map_err(fail)?;
-        let client = kube::Client::try_from(config).map_err(|source| ClusterError::Api {
-            what: "a client".to_owned(),
-            source: Box::new(source),
-        })?;
+        let client = client(config(&kubeconfig).await?)?;
         Ok(Self {
             client,
             kubectl: kubectl_path(&kubeconfig),
@@ -172,15 +170,106 @@ impl Cluster {
             })
     }
 
+    /// As [`Self::get_raw`], for an answer in JSON.
+    pub async fn get_json(&self, path: &str) -> Result<serde_json::Value, ClusterError> {
+        let text = self.get_raw(path).await?;
+        serde_json::from_str(&text).map_err(|source| ClusterError::Json {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The same cluster with the rights of `token` alone.
+    pub async fn with_token(&self, token: &str) -> Result<Self, ClusterError> {
+        let mut config = config(&self.kubeconfig).await?;
+        let secret = serde_json::from_value(serde_json::json!({"token": token}));
+        config.auth_info = secret.map_err(|source| ClusterError::Json {
+            path: "a token".to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            client: client(config)?,
+            ..self.clone()
+        })
+    }
+
+    /// Makes a request and returns the code of its answer with the text; a refusal is no error.
+    pub async fn attempt(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &serde_json::Value,
+    ) -> Result<(u16, String), ClusterError> {
+        let bytes = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .body(bytes)
+            .map_err(|source| ClusterError::Request {
+                path: path.to_owned(),
+                source,
+            })?;
+        match self.client.request_text(request).await {
+            Ok(text) => Ok((200, text)),
+            Err(kube::Error::Api(status)) => Ok((status.code, status.message.clone())),
+            Err(source) => Err(ClusterError::Api {
+                what: path.to_owned(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    /// Whether the API server would create an object, or what it says against it.
+    pub async fn create_dry(
+        &self,
+        path: &str,
+        object: &serde_json::Value,
+    ) -> Result<Result<(), String>, ClusterError> {
+        let path = format!("{path}?dryRun=All&fieldValidation=Strict");
+        let (code, text) = self.attempt("POST", &path, "application/json", object).await?;
+        Ok(if code == 200 { Ok(()) } else { Err(text) })
+    }
+
+    /// kubectl with this cluster's kubeconfig, for what runs on while a test goes on.
+    #[must_use]
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
     async fn kubectl_with_input<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
         input: &str,
     ) -> Result<String, ClusterError> {
-        let mut command = Command::new(&self.kubectl);
-        command.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        let mut command = self.kubectl_command();
+        command.args(arguments);
         output(&mut command, input).await
     }
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config, ClusterError> {
+    let fail = |source| ClusterError::Kubeconfig {
+        path: kubeconfig.to_owned(),
+        source: Box::new(source),
+    };
+    let file = Kubeconfig::read_from(kubeconfig).map_err(fail)?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    config.map_err(fail)
+}
+
+fn client(config: kube::Config) -> Result<kube::Client, ClusterError> {
+    kube::Client::try_from(config).map_err(|source| ClusterError::Api {
+        what: "a client".to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// Runs a program to its end with `input` as standard input; a failure carries what it said.

@@ -34,6 +34,7 @@ pub struct Workload {
     name: String,
     node: Option<String>,
     labels: Value,
+    owners: Value,
     script: String,
 }
 
@@ -47,6 +48,7 @@ impl Workload {
             name: name.to_owned(),
             node: None,
             labels: json!({}),
+            owners: json!([]),
             script,
         }
     }
@@ -62,6 +64,14 @@ impl Workload {
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels[key] = json!(value);
+        self
+    }
+
+    /// Gives the pod a controlling owner, which must be cluster-scoped or in the pod's namespace.
+    #[must_use]
+    pub fn owner(mut self, version: &str, kind: &str, name: &str, uid: &str) -> Self {
+        self.owners =
+            json!([{"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}]);
         self
     }
 
@@ -89,7 +99,7 @@ impl Workload {
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": self.name, "namespace": self.namespace, "labels": self.labels},
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": self.labels, "ownerReferences": self.owners},
             "spec": {
                 "nodeSelector": self.node.as_ref().map(|node| json!({"kubernetes.io/hostname": node})),
                 "tolerations": [{"operator": "Exists"}],

@@ -6,6 +6,7 @@
 mod agent;
 mod compare;
 mod event;
+mod fleet;
 mod http;
 mod jetstream;
 mod ledger;
@@ -51,12 +52,18 @@ pub(crate) struct Args {
     /// Run this agent instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Show two nodes of a real cluster instead of this machine
+    #[arg(long, conflicts_with = "agent")]
+    cluster: bool,
 }
 
 /// Runs `cargo xtask demo`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begin = Instant::now();
     shell::catch_signals()?;
+    if args.cluster {
+        return fleet::run(args.seconds);
+    }
     let nats_server = set_up(args.agent.is_none())?;
     let agent = match &args.agent {
         Some(agent) => agent.clone(),

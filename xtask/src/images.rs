@@ -152,8 +152,8 @@ fn own_images(
     for (name, binary) in found {
         let binary = platform.stripped(&binary, scratch.path())?;
         let (image, stem) = match name {
-            Name::Agent => (catalog::agent(platform.name, &binary)?, "weir-agent"),
-            Name::Operator => (catalog::operator(platform.name, &binary)?, "weir-operator"),
+            Name::Agent => (catalog::agent(platform.name, &binary)?, "agent"),
+            Name::Operator => (catalog::operator(platform.name, &binary)?, "operator"),
             Name::Nats | Name::Testbox => continue,
         };
         let suffix = if platform.name == Platform::host()?.name {

@@ -5,6 +5,7 @@
 mod cluster;
 mod crds;
 mod demo;
+mod deployed;
 mod images;
 mod mounts;
 mod shell;

@@ -2,6 +2,7 @@
 //!
 //! Which test binary belongs to which layer follows from its name (`layer.rs`); how a layer is run is `steps.rs`.
 
+mod cluster;
 mod layer;
 mod report;
 mod steps;

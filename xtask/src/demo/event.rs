@@ -97,9 +97,10 @@ fn workload(data: &Value) -> String {
     let workload = &data["workload"];
     match workload["pod"].as_str() {
         Some(pod) => format!(
-            "{}/{pod}/{}",
+            "{}/{pod}/{} on {}",
             text(&workload["namespace"]),
-            text(&workload["container"])
+            text(&workload["container"]),
+            text(&workload["node"])
         ),
         None => match workload["containerId"].as_str() {
             Some(container) => format!("container {}", cut(container, 12)),
@@ -160,6 +161,13 @@ mod tests {
             workload: "host".into(),
         };
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn workload_of_a_pod_names_its_node() {
+        let workload = json!({"namespace": "shop", "pod": "web-1", "container": "main", "node": "node2"});
+        let line = Line::of(&json!({"workload": workload}));
+        assert_eq!(line.workload, "shop/web-1/main on node2");
     }
 
     #[test]

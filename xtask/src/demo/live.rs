@@ -18,6 +18,7 @@ pub(super) struct Live {
     since: Instant,
     window: BTreeMap<String, u64>,
     seen: u64,
+    pods: BTreeMap<String, u64>,
 }
 
 impl Live {
@@ -31,6 +32,7 @@ impl Live {
             since: Instant::now(),
             window: BTreeMap::new(),
             seen: 0,
+            pods: BTreeMap::new(),
         }
     }
 
@@ -72,8 +74,16 @@ impl Live {
         self.seen
     }
 
+    /// Events of pods so far, by node.
+    pub(super) fn pods_of(&self) -> &BTreeMap<String, u64> {
+        &self.pods
+    }
+
     fn event(&mut self, data: &Value) {
         self.seen += 1;
+        if let (Some(node), Some(_)) = (data["node"].as_str(), data["workload"]["pod"].as_str()) {
+            *self.pods.entry(node.to_owned()).or_default() += 1;
+        }
         let name = data["event"].as_str().unwrap_or("?");
         let count = self.window.entry(name.to_owned()).or_default();
         *count += 1;

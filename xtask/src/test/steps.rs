@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 
 use super::layer::Layer;
 use super::report::Report;
-use super::{Outcome, Setting};
+use super::{Outcome, Setting, cluster};
 use crate::tools::{is_root, privileged};
 use crate::workspace::{self, TestTarget};
 use crate::{mounts, shell};
 
-const NEEDS_ROOT: &str = "needs root or sudo, since only root may load BPF programs";
+pub(super) const NEEDS_ROOT: &str = "needs root or sudo, since only root may load BPF programs";
 
 /// Runs the steps of one layer.
 pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Result<()> {
@@ -29,11 +29,7 @@ pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Resul
             report.step("real kernel", || kernel(setting))?;
             report.step("the demo", || demo(setting))
         }
-        // Tests of this layer come with the operator; until there is one, there is no step to report.
-        Layer::Cluster if targets(Layer::Cluster)?.is_empty() => Ok(()),
-        Layer::Cluster => report.step("real cluster", || {
-            Outcome::of(integration(setting, Layer::Cluster, &[], &[]))
-        }),
+        Layer::Cluster => cluster::run(setting, report),
     }
 }
 
@@ -123,7 +119,7 @@ fn demo(setting: &Setting) -> Result<Outcome> {
     ))
 }
 
-fn may_be_root() -> bool {
+pub(super) fn may_be_root() -> bool {
     is_root() || shell::which("sudo").is_some()
 }
 
@@ -146,13 +142,13 @@ fn integration(
     shell::run(&mut test)
 }
 
-fn targets(layer: Layer) -> Result<Vec<TestTarget>> {
+pub(super) fn targets(layer: Layer) -> Result<Vec<TestTarget>> {
     let mut targets = workspace::test_targets()?;
     targets.retain(|target| Layer::of(target) == layer);
     Ok(targets)
 }
 
-fn select(command: &mut Command, targets: &[TestTarget]) {
+pub(super) fn select(command: &mut Command, targets: &[TestTarget]) {
     let mut names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     names.dedup();
     for name in names {
@@ -160,7 +156,7 @@ fn select(command: &mut Command, targets: &[TestTarget]) {
     }
 }
 
-fn cargo(setting: &Setting, subcommand: &str) -> Command {
+pub(super) fn cargo(setting: &Setting, subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     command.arg(subcommand).env("PATH", &setting.path);
     if let Some(program) = &setting.nats_server {

@@ -36,6 +36,9 @@ pub enum Command {
         /// Files of `CollectorProfile`s and `CollectorSink`s, several documents each.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// The sink that `run` will be given, for profiles that name none of the files'.
+        #[arg(long, value_name = "URL")]
+        sink: Option<String>,
     },
 }
 

@@ -245,9 +245,10 @@ impl Control {
         let (side, config_id) = (self.word.side(), self.word.config_id());
         // First a cut that seals and hands over all there is, then the one that knows what became of it.
         self.cut(side, config_id, Cut::Sealing).await?;
-        self.publisher.drain(deadline).await;
+        let drained = self.publisher.drain(deadline).await;
         let ledger = self.cut(side, config_id, Cut::Final).await?;
-        let report = self.publisher.finish(deadline).await;
+        let mut report = self.publisher.finish(deadline).await;
+        report.shed_events += drained.shed_events;
         Ok(Finished { ledger, report })
     }
 

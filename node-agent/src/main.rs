@@ -48,8 +48,8 @@ fn act(command: Command) -> Exit {
             },
             (Err(error), _) => fail(&error, Exit::Failure),
         },
-        Command::Check { files } => {
-            let report = check::check(files, None);
+        Command::Check { files, sink } => {
+            let report = check::check(files, sink.as_deref());
             print(&report.to_string());
             if report.is_good() { Exit::Graceful } else { Exit::BadConfiguration }
         }

@@ -3,6 +3,7 @@
 mod cluster;
 mod source;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -88,7 +89,7 @@ impl RunError {
 }
 
 /// Where the gathered credentials are mounted in a cluster.
-const CLUSTER_CREDENTIALS: &str = "/etc/weir/credentials";
+const CLUSTER_CREDENTIALS: &str = "/etc/weir/sinks";
 
 /// The files of a standalone agent, read once; `None` in a cluster.
 type Standalone = Option<(Files, Desired)>;
@@ -213,6 +214,7 @@ impl Agent {
         let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
         let drain_thread = start_drain(drain, shutdown.clone())?;
         supervisor.spawn("remember", remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()));
+        let seen = view.clone();
         let mut client = None;
         if let Some((files, desired)) = standalone {
             requester.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
@@ -250,7 +252,7 @@ impl Agent {
         supervisor.run().await.map_err(system("keep all parts running"))?;
         outcome?;
         let finished = finished?;
-        remember_last(&state, epoch, &finished.ledger)?;
+        remember_last(&state, epoch, &finished.ledger, seen.next_seq())?;
         if let (Some(client), Some(place)) = (client, place) {
             cluster::purge_if_uninstalled(&client, &place, &state).await;
         }
@@ -298,15 +300,20 @@ async fn remember(
         let ledger = cuts.borrow_and_update().clone();
         if let Some(ledger) = ledger {
             // A full disk must not end collection: the last cut is then older, and so it is told.
-            if let Err(error) = remember_last(&state, epoch, &ledger) {
+            if let Err(error) = remember_last(&state, epoch, &ledger, view.next_seq()) {
                 tracing::warn!(%error, "cannot remember the last cut");
             }
         }
     }
 }
 
-fn remember_last(state: &StateDir, epoch: u64, ledger: &AgentLedger) -> Result<(), StateError> {
-    state.write(&Remembered { epoch, ledger: Some(ledger.clone()), ..Remembered::default() })
+fn remember_last(
+    state: &StateDir,
+    epoch: u64,
+    ledger: &AgentLedger,
+    next_seq: BTreeMap<String, u64>,
+) -> Result<(), StateError> {
+    state.write(&Remembered { epoch, next_seq, ledger: Some(ledger.clone()) })
 }
 
 /// The last cut of a life that ended without its final one.

@@ -34,6 +34,8 @@ pub struct Hook {
     pub needed: Needed,
     /// The kind that it serves, if any.
     pub kind: Option<EventKind>,
+    /// The kernel fields it reads, by how their names in `Offsets` begin.
+    pub fields: &'static [&'static str],
     /// Whether the kind is lost without this hook; otherwise the kind goes on with less coverage.
     pub essential: bool,
 }
@@ -57,29 +59,50 @@ impl Hook {
     }
 }
 
+/// What the identity of a task and the walk to its executable read.
+const TASK: &[&str] = &["task_", "mm_", "file_path", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_"];
+/// And what tells how a process ended.
+const EXIT: &[&str] = &[
+    "task_", "mm_", "file_path", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_", "signal_",
+];
+/// And what leads from a descriptor to its socket.
+const SOCKET: &[&str] = &[
+    "task_", "mm_", "file_", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_", "files_", "fdtable_", "socket_",
+    "sock_",
+];
+/// What names a cgroup.
+const CGROUP: &[&str] = &["cgroup_", "kernfs_", "root_"];
+
 /// Every hook there is.
 pub const HOOKS: [Hook; hook::COUNT as usize] = [
-    typed(hook::PROCESS_EXEC, "process_exec", "sched_process_exec", Some(EventKind::ProcessExec)),
-    typed(hook::PROCESS_EXIT, "process_exit", "sched_process_exit", Some(EventKind::ProcessExit)),
-    syscall(hook::CONNECT, "net_connect", "sys_exit_connect", EventKind::NetConnect, true),
+    typed(hook::PROCESS_EXEC, "process_exec", "sched_process_exec", Some(EventKind::ProcessExec), TASK),
+    typed(hook::PROCESS_EXIT, "process_exit", "sched_process_exit", Some(EventKind::ProcessExit), EXIT),
+    syscall(hook::CONNECT, "net_connect", "sys_exit_connect", EventKind::NetConnect, true, SOCKET),
     Hook {
         number: hook::SOCK_STATE,
         program: "net_state",
         attach: Attach::Typed("inet_sock_set_state"),
         needed: Needed::For(EventKind::NetConnect),
         kind: Some(EventKind::NetConnect),
+        fields: SOCKET,
         essential: true,
     },
-    syscall(hook::OPENAT, "file_openat", "sys_exit_openat", EventKind::FileOpen, true),
-    syscall(hook::OPEN, "file_open", "sys_exit_open", EventKind::FileOpen, false),
-    syscall(hook::OPENAT2, "file_openat2", "sys_exit_openat2", EventKind::FileOpen, false),
-    syscall(hook::CREAT, "file_creat", "sys_exit_creat", EventKind::FileOpen, false),
-    typed(hook::CGROUP_MKDIR, "cgroup_mkdir", "cgroup_mkdir", None),
-    typed(hook::CGROUP_RMDIR, "cgroup_rmdir", "cgroup_rmdir", None),
+    syscall(hook::OPENAT, "file_openat", "sys_exit_openat", EventKind::FileOpen, true, TASK),
+    syscall(hook::OPEN, "file_open", "sys_exit_open", EventKind::FileOpen, false, TASK),
+    syscall(hook::OPENAT2, "file_openat2", "sys_exit_openat2", EventKind::FileOpen, false, TASK),
+    syscall(hook::CREAT, "file_creat", "sys_exit_creat", EventKind::FileOpen, false, TASK),
+    typed(hook::CGROUP_MKDIR, "cgroup_mkdir", "cgroup_mkdir", None, CGROUP),
+    typed(hook::CGROUP_RMDIR, "cgroup_rmdir", "cgroup_rmdir", None, CGROUP),
 ];
 
-const fn typed(number: u32, program: &'static str, name: &'static str, kind: Option<EventKind>) -> Hook {
-    Hook { number, program, attach: Attach::Typed(name), needed: Needed::Always, kind, essential: true }
+const fn typed(
+    number: u32,
+    program: &'static str,
+    name: &'static str,
+    kind: Option<EventKind>,
+    fields: &'static [&'static str],
+) -> Hook {
+    Hook { number, program, attach: Attach::Typed(name), needed: Needed::Always, kind, fields, essential: true }
 }
 
 const fn syscall(
@@ -88,7 +111,8 @@ const fn syscall(
     name: &'static str,
     kind: EventKind,
     essential: bool,
+    fields: &'static [&'static str],
 ) -> Hook {
     let attach = Attach::Classic("syscalls", name);
-    Hook { number, program, attach, needed: Needed::For(kind), kind: Some(kind), essential }
+    Hook { number, program, attach, needed: Needed::For(kind), kind: Some(kind), fields, essential }
 }

@@ -197,12 +197,27 @@ impl Maps {
     }
 
     /// Cuts a bucket's debt to what its present limit allows: a bucket that was slow before an edit would
-    /// otherwise hold a faster limit back.
-    pub fn clamp_bucket(&mut self, index: u32, now_ns: u64, tolerance_ns: u64) -> Result<(), MapsError> {
+    /// otherwise hold a faster limit back. The present limit must run already, and `now` is asked after the bucket
+    /// was read: what is above that limit then admits nothing, so that no event that was charged meanwhile is
+    /// forgotten.
+    pub fn clamp_bucket(&mut self, index: u32, now: fn() -> u64, tolerance_ns: u64) -> Result<(), MapsError> {
         let tat = self.buckets.get(&index, 0).map_err(failed("read", "BUCKET"))?;
-        let latest = now_ns.saturating_add(tolerance_ns);
+        let latest = now().saturating_add(tolerance_ns);
         if tat > latest {
             self.buckets.set(index, latest, 0).map_err(failed("write", "BUCKET"))?;
+        }
+        Ok(())
+    }
+
+    /// The same for all buckets of a keyed table.
+    pub fn clamp_table(&mut self, table: u8, now: fn() -> u64, tolerance_ns: u64) -> Result<(), MapsError> {
+        for workload in 0..KEYED_WORKLOADS {
+            let at = keyed_index(u32::from(table), workload);
+            let tat = self.keyed.get(&at, 0).map_err(failed("read", "KEYED"))?;
+            let latest = now().saturating_add(tolerance_ns);
+            if tat > latest {
+                self.keyed.set(at, latest, 0).map_err(failed("write", "KEYED"))?;
+            }
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ fn permission(error: aya::EbpfError) -> LoadError {
 }
 
 fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) -> Result<(), HookError> {
-    let missing = missing_fields(offsets);
+    let missing = missing_fields(offsets, hook.fields);
     if !missing.is_empty() {
         return Err(HookError::MissingFields(missing.join(", ")));
     }
@@ -154,12 +154,12 @@ pub fn open_seed(ebpf: &mut Ebpf) -> Result<std::fs::File, HookError> {
     link.into_file().map_err(|error| attach(&error))
 }
 
-/// Fields that the programs read and this kernel lacks.
-fn missing_fields(offsets: &Offsets) -> Vec<String> {
+/// Fields that a program reads and this kernel lacks.
+fn missing_fields(offsets: &Offsets, read: &[&str]) -> Vec<String> {
     let mut missing = Vec::new();
     let bytes = zerocopy::IntoBytes::as_bytes(offsets);
-    for ((_, structure, member), offset) in Offsets::FIELDS.iter().zip(bytes.chunks_exact(4)) {
-        if offset == MISSING.to_ne_bytes() {
+    for ((name, structure, member), offset) in Offsets::FIELDS.iter().zip(bytes.chunks_exact(4)) {
+        if offset == MISSING.to_ne_bytes() && read.iter().any(|prefix| name.starts_with(prefix)) {
             missing.push(format!("{structure}.{member}"));
         }
     }

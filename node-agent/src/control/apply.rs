@@ -16,7 +16,7 @@ use super::{Control, ControlError, Cut, LiveRow};
 use crate::bpf::image::kind_number;
 use crate::drain::table::{SinkFacts, Slot, Table};
 use crate::drain::{Command, Stopped};
-use crate::enrich::{ProfileScope, clock};
+use crate::enrich::ProfileScope;
 use crate::ledger::RowInfo;
 use crate::publish::SinkSettings;
 
@@ -142,17 +142,28 @@ impl Control {
         });
     }
 
+    /// Frees changed limits of the debts that were made under the old ones.
     fn clamp(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
-        let now_ns = clock::boot_ns();
         for profile in &config.profiles {
-            if let Some(all) = profile.limit {
+            let before = self.config.profiles.iter().find(|old| old.index == profile.index && old.uid == profile.uid);
+            if let Some(all) = profile.limit
+                && before.is_none_or(|old| old.limit != profile.limit)
+            {
                 let tolerance = limit::tolerance(all.rate, all.burst);
-                self.side.clamp_bucket(MAX_SLOTS + u32::from(profile.index), now_ns, tolerance)?;
+                self.side.clamp_bucket(MAX_SLOTS + u32::from(profile.index), tolerance)?;
+            }
+            if let Some(each) = profile.per_workload
+                && before.is_none_or(|old| old.per_workload != profile.per_workload)
+            {
+                self.side.clamp_table(each.table, limit::tolerance(each.rate, each.burst))?;
             }
             for slot in &profile.slots {
-                if let Some(own) = slot.limit.filter(|own| own.table.is_none()) {
-                    let tolerance = limit::tolerance(own.rate, own.burst);
-                    self.side.clamp_bucket(u32::from(slot.slot), now_ns, tolerance)?;
+                let old = before.and_then(|old| old.slots.iter().find(|old| old.slot == slot.slot));
+                let Some(own) = slot.limit.filter(|_| old.is_none_or(|old| old.limit != slot.limit)) else { continue };
+                let tolerance = limit::tolerance(own.rate, own.burst);
+                match own.table {
+                    Some(table) => self.side.clamp_table(table, tolerance)?,
+                    None => self.side.clamp_bucket(u32::from(slot.slot), tolerance)?,
                 }
             }
         }

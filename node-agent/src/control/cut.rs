@@ -31,7 +31,7 @@ impl Control {
         }
         let (done, closed) = oneshot::channel();
         self.commands.send(Command::Close { cut, last: why != Cut::Running, done }).await?;
-        closed.await.map_err(|_| Stopped)?;
+        let closed = closed.await.map_err(|_| Stopped)?;
         let rows = self.ledger.close(cut);
         let rows = rows
             .into_iter()
@@ -65,7 +65,7 @@ impl Control {
             tracing::error!(cut, "the ledger did not close: records that the kernel wrote did not arrive; this is a bug");
         }
         self.announce(&ledger, now);
-        self.view.cut(ledger.clone());
+        self.view.cut(ledger.clone(), closed.next_seq);
         Ok(ledger)
     }
 

@@ -12,6 +12,7 @@ use crate::bpf::image::{Image, kind_number};
 use crate::bpf::kernel::{HookStatus, Kernel, KernelError};
 use crate::bpf::maps::{MapsError, Outcomes};
 use crate::drain::synthetic::{Running, Shared};
+use crate::enrich::clock;
 use crate::ledger::HookCounts;
 
 /// A source of events that can be configured and counted.
@@ -120,10 +121,18 @@ impl Side {
         }
     }
 
-    /// Cuts a bucket's debt to what its limit allows.
-    pub fn clamp_bucket(&mut self, index: u32, now_ns: u64, tolerance_ns: u64) -> Result<(), MapsError> {
+    /// Cuts a bucket's debt to what its limit, which runs already, allows.
+    pub fn clamp_bucket(&mut self, index: u32, tolerance_ns: u64) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps_mut().clamp_bucket(index, now_ns, tolerance_ns),
+            Self::Kernel(kernel) => kernel.maps_mut().clamp_bucket(index, clock::boot_ns, tolerance_ns),
+            Self::Synthetic(..) => Ok(()),
+        }
+    }
+
+    /// The same for each workload's bucket of a keyed table.
+    pub fn clamp_table(&mut self, table: u8, tolerance_ns: u64) -> Result<(), MapsError> {
+        match self {
+            Self::Kernel(kernel) => kernel.maps_mut().clamp_table(table, clock::boot_ns, tolerance_ns),
             Self::Synthetic(..) => Ok(()),
         }
     }

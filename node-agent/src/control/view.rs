@@ -1,5 +1,6 @@
 //! What others may see of the control side: the last ledger, the profiles' states, the hooks.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -48,6 +49,7 @@ impl Shown {
 #[derive(Debug, Clone)]
 pub struct View {
     ledger: Arc<watch::Sender<Option<Arc<AgentLedger>>>>,
+    next_seq: Arc<Mutex<BTreeMap<String, u64>>>,
     shown: Arc<Mutex<Shown>>,
     changed: Arc<watch::Sender<u64>>,
 }
@@ -56,6 +58,7 @@ impl Default for View {
     fn default() -> Self {
         Self {
             ledger: Arc::new(watch::Sender::new(None)),
+            next_seq: Arc::default(),
             shown: Arc::default(),
             changed: Arc::new(watch::Sender::new(0)),
         }
@@ -67,7 +70,8 @@ impl View {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn cut(&self, ledger: AgentLedger) {
+    pub(super) fn cut(&self, ledger: AgentLedger, next_seq: BTreeMap<String, u64>) {
+        *self.next_seq.lock().unwrap_or_else(PoisonError::into_inner) = next_seq;
         self.ledger.send_replace(Some(Arc::new(ledger)));
     }
 
@@ -103,6 +107,12 @@ impl View {
     #[must_use]
     pub fn ledger(&self) -> Option<Arc<AgentLedger>> {
         self.ledger.borrow().clone()
+    }
+
+    /// The next `seq` of each profile as of the last cut.
+    #[must_use]
+    pub fn next_seq(&self) -> BTreeMap<String, u64> {
+        self.next_seq.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Follows the ledgers of all cuts.

@@ -22,10 +22,10 @@ const COMMANDS: usize = 256;
 pub struct Stopped;
 
 /// The drain thread's part of a closed cut.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Closed {
-    /// The cut.
-    pub cut: u32,
+    /// The next `seq` of each profile.
+    pub next_seq: BTreeMap<String, u64>,
 }
 
 /// A command.
@@ -55,11 +55,6 @@ pub enum Command {
     },
     /// Metadata changed.
     Metadata(Change),
-    /// Tell the next `seq` of each profile.
-    Sequences {
-        /// Told the marks.
-        done: oneshot::Sender<BTreeMap<String, u64>>,
-    },
 }
 
 /// The control side's end.
@@ -124,7 +119,8 @@ impl Drain {
                     self.batches.seal_all(&mut self.tally);
                 }
                 self.tally.flush();
-                Self::answer(done, Closed { cut });
+                let next_seq = self.batches.sequences();
+                Self::answer(done, Closed { next_seq });
             }
             Command::Retire { before } => {
                 // What is held was admitted by a configuration that must stay known until it is decided.
@@ -133,10 +129,6 @@ impl Drain {
                 self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
             }
             Command::Metadata(change) => self.index.apply(change, clock::boot_ns()),
-            Command::Sequences { done } => {
-                let marks = self.batches.sequences();
-                Self::answer(done, marks);
-            }
         }
     }
 

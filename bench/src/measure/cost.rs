@@ -1,0 +1,152 @@
+//! What observing adds to a traced open and close: nothing, the whole agent with acknowledged `JetStream`, and the
+//! usual tools on the same system call.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::{Ctx, ROUNDS};
+use crate::agent::Agent;
+use crate::child::Child;
+use crate::config::{Event, Sink, opens};
+use crate::report::Row;
+use crate::server::Server;
+use crate::stat::{Samples, float};
+use crate::storm::{Made, Plan, Storm, Target};
+
+const STORM: Duration = Duration::from_millis(1_000);
+/// What perf needs after its first output file is there.
+const SETTLE: Duration = Duration::from_millis(300);
+const BPFTRACE: &str = "tracepoint:syscalls:sys_enter_openat { printf(\"%d %s %s\\n\", pid, comm, str(args->filename)); }";
+
+/// One way to observe, and what it cost.
+struct Way {
+    name: &'static str,
+    run: fn(&Bench<'_>) -> Result<Made>,
+    cpu: Vec<f64>,
+    wall: Vec<f64>,
+}
+
+struct Bench<'a> {
+    agent: &'a Path,
+    server: &'a Server,
+    target: &'a Target,
+    scratch: &'a Path,
+}
+
+/// The rows.
+pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
+    let (server, target) = (Server::start(ctx.nats_server)?, Target::new()?);
+    let scratch = tempfile::Builder::new().prefix("weir-bench.").tempdir().context("making a directory")?;
+    let bench = Bench { agent: ctx.agent, server: &server, target: &target, scratch: scratch.path() };
+    let mut ways = vec![way("untraced", untraced), way("weir-agent", weir)];
+    for (name, program, run) in [
+        ("perf record", "perf", perf as fn(&Bench<'_>) -> Result<Made>),
+        ("bpftrace", "bpftrace", bpftrace),
+    ] {
+        if Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()) {
+            ways.push(way(name, run));
+        } else {
+            ctx.skipped.push(format!("the cost of {name}: it is not installed (cargo xtask setup --bench)"));
+        }
+    }
+    for _ in 0..ROUNDS {
+        for way in &mut ways {
+            let made = (way.run)(&bench).with_context(|| format!("under {}", way.name))?;
+            way.cpu.push(float(made.cpu_ns) / float(made.opens));
+            way.wall.push(float(made.wall_ns) / float(made.opens));
+        }
+    }
+    let mut ways = ways.into_iter().map(|way| (way.name, Samples::of(way.cpu), Samples::of(way.wall)));
+    let (Some((_, base, base_wall)), Some((_, weir, weir_wall))) = (ways.next(), ways.next()) else {
+        return Ok(Vec::new());
+    };
+    let added = weir.minus(&base);
+    let mut rows = vec![
+        Row::new("cost", "open and close, untraced", "ns", base.clone()),
+        Row::new("cost", "added to open and close by weir-agent, JetStream acked", "ns", added.clone())
+            .note(format!(
+                "time on the CPU of the opening thread; by the clock {:.0} ns untraced, {:.0} ns traced (medians)",
+                base_wall.median, weir_wall.median
+            )),
+    ];
+    for (name, cpu, wall) in ways {
+        let (bound, text) = if name == "bpftrace" { (0.07, "≤ 0.07x") } else { (0.4, "≤ 0.4x") };
+        rows.push(
+            Row::new("cost", "added to open and close by weir-agent", "ns", added.clone())
+                .beside(format!("added by {name}"), cpu.minus(&base))
+                .ratio_at_most(bound, text)
+                .note(format!("{name}: {:.0} ns by the clock (median)", wall.median)),
+        );
+    }
+    Ok(rows)
+}
+
+fn way(name: &'static str, run: fn(&Bench<'_>) -> Result<Made>) -> Way {
+    Way { name, run, cpu: Vec::new(), wall: Vec::new() }
+}
+
+impl Bench<'_> {
+    fn storm(&self) -> Result<Made> {
+        Storm::run(&self.target.file(), 0, Plan::Flat(STORM))
+    }
+}
+
+fn untraced(bench: &Bench<'_>) -> Result<Made> {
+    bench.storm()
+}
+
+fn weir(bench: &Bench<'_>) -> Result<Made> {
+    let sink = Sink { encoding: "Protobuf", ..Sink::default(bench.server.url()) };
+    let profile = opens("Active", &bench.target.prefix(), &[Event::unlimited("opens")], sink);
+    let mut agent = Agent::start(bench.agent, &profile, &[])?;
+    let made = bench.storm()?;
+    let cut = agent.settled()?;
+    anyhow::ensure!(
+        cut.count("opens", "acked") + cut.lost() == made.opens,
+        "{} opens, {} acknowledged, {} lost",
+        made.opens,
+        cut.count("opens", "acked"),
+        cut.lost()
+    );
+    agent.stop()?;
+    Ok(made)
+}
+
+fn perf(bench: &Bench<'_>) -> Result<Made> {
+    let data = bench.scratch.join("perf.data");
+    let mut command = Command::new("perf");
+    command.args(["record", "--all-cpus", "--output"]).arg(&data);
+    command.args(["-e", "syscalls:sys_enter_openat,syscalls:sys_exit_openat"]);
+    observed(bench, "perf", command, Signal::INT, |_| data.exists())
+}
+
+fn bpftrace(bench: &Bench<'_>) -> Result<Made> {
+    let mut command = Command::new("bpftrace");
+    command.arg("-o").arg(bench.scratch.join("bpftrace.out")).args(["-e", BPFTRACE]);
+    let out = bench.scratch.join("bpftrace.out");
+    // It says that it has attached before it does so in the first line of its output.
+    observed(bench, "bpftrace", command, Signal::INT, |_| {
+        std::fs::read_to_string(&out).is_ok_and(|text| text.contains("Attaching"))
+    })
+}
+
+fn observed(
+    bench: &Bench<'_>,
+    name: &'static str,
+    command: Command,
+    end: Signal,
+    ready: impl Fn(&Child) -> bool,
+) -> Result<Made> {
+    let mut child = Child::logged(name, command, bench.scratch)?;
+    child.until("it observes", |child| Ok(ready(child).then_some(())))?;
+    thread::sleep(SETTLE);
+    child.check()?;
+    let made = bench.storm()?;
+    child.end(end)?;
+    Ok(made)
+}

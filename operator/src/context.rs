@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -39,11 +40,11 @@ pub struct Stores {
     /// All sinks.
     pub sinks: Store<GuardedSink>,
     /// Labelled Secrets of the operator's namespace.
-    pub secrets: Store<Secret>,
+    pub secrets: Store<DeserializeGuard<Secret>>,
     /// The gathered Secret, if it is there.
-    pub gathered: Store<Secret>,
+    pub gathered: Store<DeserializeGuard<Secret>>,
     /// The agents' `DaemonSet`, if it is there.
-    pub daemon_sets: Store<k8s_openapi::api::apps::v1::DaemonSet>,
+    pub daemon_sets: Store<DeserializeGuard<DaemonSet>>,
 }
 
 /// Who needs a visit.
@@ -119,7 +120,7 @@ impl Context {
     /// The agents' `DaemonSet`.
     #[must_use]
     pub fn daemon_set_api(&self) -> Api<DynamicObject> {
-        let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::DaemonSet>(&());
+        let resource = ApiResource::erase::<DaemonSet>(&());
         Api::namespaced_with(self.client.clone(), &self.namespaces.agents, &resource)
     }
 
@@ -132,15 +133,30 @@ impl Context {
 
     /// The `DaemonSet` as last seen.
     #[must_use]
-    pub fn live_daemon_set(&self) -> Option<Arc<k8s_openapi::api::apps::v1::DaemonSet>> {
-        self.stores.daemon_sets.find(|found| found.metadata.name.as_deref() == Some(AGENT))
+    pub fn live_daemon_set(&self) -> Option<DaemonSet> {
+        find(&self.stores.daemon_sets, AGENT)
     }
 
     /// The gathered Secret as last seen.
     #[must_use]
-    pub fn live_gathered(&self) -> Option<Arc<Secret>> {
-        self.stores.gathered.find(|found| found.metadata.name.as_deref() == Some(GATHERED_SECRET))
+    pub fn live_gathered(&self) -> Option<Secret> {
+        find(&self.stores.gathered, GATHERED_SECRET)
     }
+
+    /// A labelled Secret of the operator's namespace, as last seen.
+    #[must_use]
+    pub fn labelled_secret(&self, name: &str) -> Option<Secret> {
+        find(&self.stores.secrets, name)
+    }
+}
+
+/// An object that can be read; one that cannot is as good as none, and is applied over.
+fn find<K>(store: &Store<DeserializeGuard<K>>, name: &str) -> Option<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    let found = store.find(|object| kube::Resource::meta(object).name.as_deref() == Some(name))?;
+    found.0.as_ref().ok().cloned()
 }
 
 fn name<K: kube::Resource>(object: &K) -> Option<String> {

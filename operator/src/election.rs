@@ -19,8 +19,10 @@ use crate::names::{LABELS, LEASE};
 
 /// Others wait this long after they saw the last renewal.
 pub const LEASE_SECONDS: i32 = 15;
-/// Time between renewals and between attempts to acquire.
-const PERIOD: Duration = Duration::from_secs(2);
+/// Time between attempts to acquire: with the Lease's own duration, a dead leader is replaced within 20 s.
+const ACQUIRE_PERIOD: Duration = Duration::from_secs(2);
+/// Time between renewals: two may fail before the deadline.
+const RENEW_PERIOD: Duration = Duration::from_secs(4);
 /// A holder that has not renewed for this long steps down; with a request's own timeout it stays below the Lease's.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -82,9 +84,14 @@ pub async fn run(
         if leading.is_cancelled() && renewed.is_some_and(|renewed| renewed.elapsed() >= RENEW_DEADLINE) {
             return Err(ElectionError::Expired);
         }
+        let period = if leading.is_cancelled() && renewed.is_some_and(|renewed| renewed == asked) {
+            RENEW_PERIOD
+        } else {
+            ACQUIRE_PERIOD
+        };
         tokio::select! {
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
         }
     }
     if leading.is_cancelled() {

@@ -11,6 +11,9 @@ use weir_operator::settings::Settings;
 use weir_runtime::exit::{self, Exit};
 use weir_runtime::telemetry::{self, Format};
 
+/// Libraries say only what is wrong.
+const DEFAULT_FILTER: &str = "warn,weir_operator=info,weir_runtime=info";
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -21,7 +24,7 @@ fn main() -> ExitCode {
             return if asked { Exit::Graceful } else { Exit::BadConfiguration }.into();
         }
     };
-    if let Err(error) = telemetry::init("info", Format::detect()) {
+    if let Err(error) = telemetry::init(DEFAULT_FILTER, Format::detect()) {
         eprintln!("{}", chain(&error));
         return Exit::BadConfiguration.into();
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer as StoreWriter;
 use kube::runtime::watcher::{Config, Event};
 use kube::{Client, Resource, ResourceExt};
@@ -27,9 +28,9 @@ pub(super) struct Watches {
     readiness: Readiness,
     profiles: StoreWriter<GuardedProfile>,
     sinks: StoreWriter<GuardedSink>,
-    secrets: StoreWriter<Secret>,
-    gathered: StoreWriter<Secret>,
-    daemon_sets: StoreWriter<DaemonSet>,
+    secrets: StoreWriter<DeserializeGuard<Secret>>,
+    gathered: StoreWriter<DeserializeGuard<Secret>>,
+    daemon_sets: StoreWriter<DeserializeGuard<DaemonSet>>,
 }
 
 pub(super) fn prepare(
@@ -184,7 +185,7 @@ fn on_sinks(context: &Arc<Context>, mut store: StoreWriter<GuardedSink>) -> impl
     }
 }
 
-fn on_secrets(context: &Arc<Context>, mut store: StoreWriter<Secret>) -> impl FnMut(Event<Secret>) + Send + use<> {
+fn on_secrets(context: &Arc<Context>, mut store: StoreWriter<DeserializeGuard<Secret>>) -> impl FnMut(Event<DeserializeGuard<Secret>>) + Send + use<> {
     let context = Arc::clone(context);
     move |event| {
         store.apply_watcher_event(&event);

@@ -23,14 +23,14 @@ pub(super) async fn apply(context: &Context, resources: Resources<Prepared>) -> 
             // A key that is no longer wished must go, and values are compared as bytes.
             let same_data = live.as_ref().is_some_and(|live| live.data == wanted.data);
             // No digest: it would tell of the content to whoever may read metadata.
-            put(context, &secrets, wanted, live.as_deref().filter(|_| same_data), false).await?;
+            put(context, &secrets, wanted, live.as_ref().filter(|_| same_data), false).await?;
         }
-        None => remove(context, &secrets, live.as_deref()).await?,
+        None => remove(context, &secrets, live.as_ref()).await?,
     }
     let live = context.live_daemon_set();
     match &daemon_set {
-        Some(wanted) => put(context, &daemon_sets, wanted, live.as_deref(), true).await?,
-        None => remove(context, &daemon_sets, live.as_deref()).await?,
+        Some(wanted) => put(context, &daemon_sets, wanted, live.as_ref(), true).await?,
+        None => remove(context, &daemon_sets, live.as_ref()).await?,
     }
     Ok(Resources { secret, daemon_set, stage: PhantomData })
 }

@@ -40,6 +40,7 @@ pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
         .secrets
         .state()
         .iter()
+        .filter_map(|secret| secret.0.as_ref().ok())
         .filter_map(|secret| {
             let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
             Some((secret.metadata.name.clone()?, data))

@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::client::Body;
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer as StoreWriter;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -76,9 +77,9 @@ impl Rig {
         let stores = Stores {
             profiles: profiles.as_reader(),
             sinks: store::<GuardedSink>(&world.sinks).as_reader(),
-            secrets: store::<Secret>(&world.secrets).as_reader(),
-            gathered: store::<Secret>(&world.gathered).as_reader(),
-            daemon_sets: store::<DaemonSet>(&world.daemon_sets).as_reader(),
+            secrets: store::<DeserializeGuard<Secret>>(&world.secrets).as_reader(),
+            gathered: store::<DeserializeGuard<Secret>>(&world.gathered).as_reader(),
+            daemon_sets: store::<DeserializeGuard<DaemonSet>>(&world.daemon_sets).as_reader(),
         };
         let context = Context {
             events: Events::new(client.clone(), Some("test".to_owned())),

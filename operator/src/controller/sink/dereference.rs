@@ -43,7 +43,7 @@ pub(super) async fn dereference(context: &Context, guarded: &GuardedSink) -> Res
     let mut secrets = BTreeMap::new();
     if let Ok(sink) = &guarded.0 {
         for name in named(sink) {
-            let found = match context.stores.secrets.find(|secret| secret.metadata.name.as_deref() == Some(name.as_str())) {
+            let found = match context.labelled_secret(&name) {
                 Some(secret) => FoundSecret::Labelled(data(&secret)),
                 None => unlabelled(context, &name).await?,
             };

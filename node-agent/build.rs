@@ -19,7 +19,10 @@ fn main() {
     println!("cargo::rerun-if-changed=../node-agent-common");
     if env::var_os("WEIR_SKIP_BPF").is_some_and(|skip| skip == "1") {
         if let Err(error) = std::fs::write(&object, []) {
-            println!("cargo::error=cannot write an empty BPF object to {}: {error}", object.display());
+            println!(
+                "cargo::error=cannot write an empty BPF object to {}: {error}",
+                object.display()
+            );
         }
         return;
     }
@@ -44,8 +47,21 @@ fn build(out: &Path, object: &Path) -> Result<(), String> {
     ];
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["build", "--package", "weir-node-agent-ebpf", "--bin", "weir", "--release"])
-        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
+        .args([
+            "build",
+            "--package",
+            "weir-node-agent-ebpf",
+            "--bin",
+            "weir",
+            "--release",
+        ])
+        .args([
+            "--target",
+            "bpfel-unknown-none",
+            "-Z",
+            "build-std=core",
+            "--target-dir",
+        ])
         .arg(&target_dir)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
@@ -54,12 +70,22 @@ fn build(out: &Path, object: &Path) -> Result<(), String> {
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "2");
-    for inherited in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+    for inherited in [
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+    ] {
         command.env_remove(inherited);
     }
-    let status = command.status().map_err(|error| format!("cannot run cargo for the BPF object: {error}"))?;
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot run cargo for the BPF object: {error}"))?;
     if !status.success() {
-        return Err(format!("building the BPF object failed ({status}); see the compiler's output above"));
+        return Err(format!(
+            "building the BPF object failed ({status}); see the compiler's output above"
+        ));
     }
     let built = target_dir.join("bpfel-unknown-none/release/weir");
     std::fs::copy(&built, object)
@@ -75,9 +101,13 @@ fn linker() -> Option<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let installed = cache.map(|cache| cache.join(format!("weir/tools/bpf-linker-{LINKER_VERSION}/bin/bpf-linker")));
-    installed.into_iter().chain(
-        env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|folder| folder.join("bpf-linker")),
-    )
-    .find(|candidate| candidate.is_file())
+    let installed =
+        cache.map(|cache| cache.join(format!("weir/tools/bpf-linker-{LINKER_VERSION}/bin/bpf-linker")));
+    installed
+        .into_iter()
+        .chain(
+            env::split_paths(&env::var_os("PATH").unwrap_or_default())
+                .map(|folder| folder.join("bpf-linker")),
+        )
+        .find(|candidate| candidate.is_file())
 }

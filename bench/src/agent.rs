@@ -29,35 +29,59 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts it and waits until the profile runs.
     pub(crate) fn start(program: &Path, profile: &str, arguments: &[&str]) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("weir-bench.").tempdir().context("making a directory")?;
+        let directory = tempfile::Builder::new()
+            .prefix("weir-bench.")
+            .tempdir()
+            .context("making a directory")?;
         let file = directory.path().join("profile.yaml");
         fs::write(&file, profile).context("writing the profile")?;
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .context("looking for a free port")?;
         let mut command = Command::new(program);
-        command.arg("run").arg("--profile").arg(&file).arg("--state-dir").arg(directory.path().join("state"));
-        command.args(NAMES).args(["--admin", &admin.to_string()]).args(arguments);
+        command
+            .arg("run")
+            .arg("--profile")
+            .arg(&file)
+            .arg("--state-dir")
+            .arg(directory.path().join("state"));
+        command
+            .args(NAMES)
+            .args(["--admin", &admin.to_string()])
+            .args(arguments);
         let mut child = Child::logged("weir-agent", command, directory.path())?;
         child.until("its profile runs and its sink is connected", |_| {
             let (code, body) = get(admin, "/readyz")?;
-            let runs = code == 200 && !body.contains("[!]") && get(admin, "/ledger")?.1.contains("\"generation\"");
-            if runs { Ok(Some(())) } else { bail!("/readyz says {code}: {body}") }
+            let runs =
+                code == 200 && !body.contains("[!]") && get(admin, "/ledger")?.1.contains("\"generation\"");
+            if runs {
+                Ok(Some(()))
+            } else {
+                bail!("/readyz says {code}: {body}")
+            }
         })?;
-        Ok(Self { child, admin, _directory: directory })
+        Ok(Self {
+            child,
+            admin,
+            _directory: directory,
+        })
     }
 
     /// Has it cut its ledger now.
     pub(crate) fn cut(&self) -> Result<Cut> {
         let (status, body) = get(self.admin, "/ledger?cut=now")?;
         ensure!(status == 200, "GET /ledger?cut=now: status {status}: {body}");
-        let ledger: Value = serde_json::from_str(&body).with_context(|| format!("reading the ledger: {body}"))?;
+        let ledger: Value =
+            serde_json::from_str(&body).with_context(|| format!("reading the ledger: {body}"))?;
         let time: jiff::Timestamp = ledger["cut"]["time"]
             .as_str()
             .context("the cut has no time")?
             .parse()
             .context("reading the cut's time")?;
-        Ok(Cut { ledger, seconds: time.as_duration().as_secs_f64() })
+        Ok(Cut {
+            ledger,
+            seconds: time.as_duration().as_secs_f64(),
+        })
     }
 
     /// Cuts until nothing is under way.
@@ -68,8 +92,15 @@ impl Agent {
             last = Some(body);
             let ledger: Value = serde_json::from_str(last.as_deref().unwrap_or_default())?;
             let cut = Cut { ledger, seconds: 0.0 };
-            let waits: u64 = ["held", "queued", "unacked"].iter().map(|name| cut.total(name)).sum();
-            if waits == 0 { Ok(Some(cut)) } else { bail!("{waits} events wait") }
+            let waits: u64 = ["held", "queued", "unacked"]
+                .iter()
+                .map(|name| cut.total(name))
+                .sum();
+            if waits == 0 {
+                Ok(Some(cut))
+            } else {
+                bail!("{waits} events wait")
+            }
         })
     }
 
@@ -109,7 +140,10 @@ pub(crate) struct Cut {
 impl Cut {
     /// A count of one event.
     pub(crate) fn count(&self, event: &str, name: &str) -> u64 {
-        self.slots().filter(|slot| slot["event"] == event).filter_map(|slot| slot[name].as_u64()).sum()
+        self.slots()
+            .filter(|slot| slot["event"] == event)
+            .filter_map(|slot| slot[name].as_u64())
+            .sum()
     }
 
     /// A count over all events.
@@ -119,7 +153,10 @@ impl Cut {
 
     /// Everything that was admitted and did not arrive, for whatever reason.
     pub(crate) fn lost(&self) -> u64 {
-        ["ring_full", "malformed", "shed", "rejected"].iter().map(|name| self.total(name)).sum()
+        ["ring_full", "malformed", "shed", "rejected"]
+            .iter()
+            .map(|name| self.total(name))
+            .sum()
     }
 
     fn slots(&self) -> impl Iterator<Item = &Value> {
@@ -129,15 +166,18 @@ impl Cut {
 }
 
 fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).context("connecting to the admin server")?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, TIMEOUT).context("connecting to the admin server")?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     // HTTP/1.0: the body ends with the connection and is never chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: agent\r\n\r\n")?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).with_context(|| format!("GET {path}"))?;
-    let parsed = text.split_once("\r\n\r\n").and_then(|(head, body)| {
-        Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
-    });
+    stream
+        .read_to_string(&mut text)
+        .with_context(|| format!("GET {path}"))?;
+    let parsed = text
+        .split_once("\r\n\r\n")
+        .and_then(|(head, body)| Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned())));
     parsed.with_context(|| format!("GET {path}: not an HTTP answer: {text:?}"))
 }
 
@@ -147,12 +187,17 @@ fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f
         let rest = line.strip_prefix(name)?;
         let (labels, value) = rest.rsplit_once(' ')?;
         let whole = labels.is_empty() || labels.starts_with('{');
-        whole.then(|| value.parse().ok().map(|value| (labels, value))).flatten()
+        whole
+            .then(|| value.parse().ok().map(|value| (labels, value)))
+            .flatten()
     })
 }
 
 fn sum(text: &str, name: &str, labels: &str) -> f64 {
-    samples(text, name).filter(|(found, _)| found.contains(labels)).map(|(_, value)| value).sum()
+    samples(text, name)
+        .filter(|(found, _)| found.contains(labels))
+        .map(|(_, value)| value)
+        .sum()
 }
 
 fn bucket(text: &str, name: &str, quantile: f64) -> Option<f64> {

@@ -27,17 +27,27 @@ impl Child {
     pub(crate) fn logged(name: &'static str, mut command: Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let errors = output.try_clone().with_context(|| format!("sharing {}", log.display()))?;
+        let errors = output
+            .try_clone()
+            .with_context(|| format!("sharing {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let started = command.spawn().with_context(|| format!("starting {name}"))?;
-        Ok(Self { name, started, log: Some(log) })
+        Ok(Self {
+            name,
+            started,
+            log: Some(log),
+        })
     }
 
     /// Starts it with standard output kept for [`Self::output`].
     pub(crate) fn piped(name: &'static str, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let started = command.spawn().with_context(|| format!("starting {name}"))?;
-        Ok(Self { name, started, log: None })
+        Ok(Self {
+            name,
+            started,
+            log: None,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -46,19 +56,30 @@ impl Child {
 
     /// What it has written to its log.
     pub(crate) fn said(&self) -> String {
-        self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
+        self.log
+            .as_ref()
+            .and_then(|log| fs::read_to_string(log).ok())
+            .unwrap_or_default()
     }
 
     /// Fails with the end of its log if it has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
-        match self.started.try_wait().with_context(|| format!("waiting for {}", self.name))? {
+        match self
+            .started
+            .try_wait()
+            .with_context(|| format!("waiting for {}", self.name))?
+        {
             None => Ok(()),
             Some(status) => bail!("{} ended unexpectedly: {status}\n{}", self.name, self.tail()),
         }
     }
 
     /// Calls `look` until it gives a value, while the child runs.
-    pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Result<Option<T>>) -> Result<T> {
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.check()?;
@@ -68,7 +89,11 @@ impl Child {
             }
             if Instant::now() >= deadline {
                 let error = seen.err().map(|error| format!("{error:#}")).unwrap_or_default();
-                bail!("{}: not within {PATIENCE:?}: {what}; {error}\n{}", self.name, self.tail());
+                bail!(
+                    "{}: not within {PATIENCE:?}: {what}; {error}\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             thread::sleep(POLL);
         }
@@ -78,9 +103,13 @@ impl Child {
     pub(crate) fn output(mut self) -> Result<String> {
         let mut text = String::new();
         if let Some(mut out) = self.started.stdout.take() {
-            out.read_to_string(&mut text).with_context(|| format!("reading from {}", self.name))?;
+            out.read_to_string(&mut text)
+                .with_context(|| format!("reading from {}", self.name))?;
         }
-        let status = self.started.wait().with_context(|| format!("waiting for {}", self.name))?;
+        let status = self
+            .started
+            .wait()
+            .with_context(|| format!("waiting for {}", self.name))?;
         if !status.success() {
             bail!("{} failed: {status}", self.name);
         }
@@ -99,7 +128,11 @@ impl Child {
             if Instant::now() >= deadline {
                 self.started.kill()?;
                 self.started.wait()?;
-                bail!("{} did not end within {PATIENCE:?} of {signal:?}\n{}", self.name, self.tail());
+                bail!(
+                    "{} did not end within {PATIENCE:?} of {signal:?}\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             thread::sleep(POLL);
         }

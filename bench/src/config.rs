@@ -17,11 +17,17 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn unlimited(name: impl Into<String>) -> Self {
-        Self { name: name.into(), limit: None }
+        Self {
+            name: name.into(),
+            limit: None,
+        }
     }
 
     pub(crate) fn limited(name: impl Into<String>, rate: u64) -> Self {
-        Self { name: name.into(), limit: Some((rate, (rate / 10).max(1))) }
+        Self {
+            name: name.into(),
+            limit: Some((rate, (rate / 10).max(1))),
+        }
     }
 }
 
@@ -37,7 +43,12 @@ pub(crate) struct Sink<'a> {
 impl<'a> Sink<'a> {
     /// What a user gets who says nothing but where.
     pub(crate) const fn default(server: &'a str) -> Self {
-        Self { server, encoding: "Json", linger_ms: None, max_events: None }
+        Self {
+            server,
+            encoding: "Json",
+            linger_ms: None,
+            max_events: None,
+        }
     }
 }
 
@@ -77,7 +88,12 @@ fn profile(mode: &str) -> String {
 }
 
 fn document(sink: Sink<'_>) -> String {
-    let Sink { server, encoding, linger_ms, max_events } = sink;
+    let Sink {
+        server,
+        encoding,
+        linger_ms,
+        max_events,
+    } = sink;
     let mut batch = Vec::new();
     if let Some(linger) = linger_ms {
         batch.push(format!("lingerMilliseconds: {linger}"));
@@ -85,7 +101,11 @@ fn document(sink: Sink<'_>) -> String {
     if let Some(events) = max_events {
         batch.push(format!("maxEvents: {events}"));
     }
-    let batch = if batch.is_empty() { String::new() } else { format!("  batch: {{{}}}\n", batch.join(", ")) };
+    let batch = if batch.is_empty() {
+        String::new()
+    } else {
+        format!("  batch: {{{}}}\n", batch.join(", "))
+    };
     format!(
         "---\napiVersion: weir.dev/v1alpha1\nkind: CollectorSink\nmetadata: {{name: bench}}\nspec:\n  encoding: {encoding}\n\
          {batch}  nats:\n    servers: [\"{server}\"]\n    subjectPrefix: weir.events\n    \
@@ -99,10 +119,18 @@ mod tests {
 
     #[test]
     fn every_profile_is_valid() {
-        let sink = Sink { linger_ms: Some(1), max_events: Some(1), ..Sink::default("nats://127.0.0.1:4222") };
+        let sink = Sink {
+            linger_ms: Some(1),
+            max_events: Some(1),
+            ..Sink::default("nats://127.0.0.1:4222")
+        };
         let events = [Event::unlimited("all"), Event::limited("some", 100_000)];
-        for text in [opens("DryRun", "/tmp/x/", &events, sink), kinds(&["file.open", "process.exec"], sink)] {
-            let documents = weir_profile::load::load(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        for text in [
+            opens("DryRun", "/tmp/x/", &events, sink),
+            kinds(&["file.open", "process.exec"], sink),
+        ] {
+            let documents =
+                weir_profile::load::load(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
             assert_eq!(documents.len(), 2);
         }
     }

@@ -47,16 +47,29 @@ impl Late {
     fn of(mut micros: Vec<u32>, messages: u64, bytes: u64) -> Self {
         let events = micros.len() as u64;
         let mut at = |per_mille| quantile(&mut micros, per_mille).unwrap_or(0);
-        Self { events, messages, bytes, p50_us: at(500), p99_us: at(990), p999_us: at(999) }
+        Self {
+            events,
+            messages,
+            bytes,
+            p50_us: at(500),
+            p99_us: at(990),
+            p999_us: at(999),
+        }
     }
 }
 
 /// Runs the hidden `latency`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let late = runtime.block_on(async {
         let client = async_nats::connect(&args.server).await.context("connecting")?;
-        if args.ping { ping(client).await } else { read(client, Duration::from_secs_f64(args.seconds)).await }
+        if args.ping {
+            ping(client).await
+        } else {
+            read(client, Duration::from_secs_f64(args.seconds)).await
+        }
     })?;
     let mut out = std::io::stdout();
     serde_json::to_writer(&out, &late)?;
@@ -65,7 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 async fn read(client: async_nats::Client, window: Duration) -> Result<Late> {
     let deliver_subject = client.new_inbox();
-    let stream = jetstream::new(client).get_stream(STREAM).await.context("looking for the stream")?;
+    let stream = jetstream::new(client)
+        .get_stream(STREAM)
+        .await
+        .context("looking for the stream")?;
     let consumer = stream
         .create_consumer(consumer::push::OrderedConfig {
             deliver_subject,
@@ -107,7 +123,11 @@ async fn ping(client: async_nats::Client) -> Result<Late> {
     let mut micros = Vec::with_capacity(PINGS);
     for _ in 0..PINGS {
         let begin = Instant::now();
-        context.publish("weir-ping", vec![b'x'; PING_BYTES].into()).await?.await.context("publishing")?;
+        context
+            .publish("weir-ping", vec![b'x'; PING_BYTES].into())
+            .await?
+            .await
+            .context("publishing")?;
         micros.push(u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(Late::of(micros, PINGS as u64, (PINGS * PING_BYTES) as u64))
@@ -129,7 +149,9 @@ fn times(payload: &[u8]) -> Result<Vec<u64>> {
 }
 
 fn wall_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -150,8 +172,17 @@ impl Consumer {
     fn launch(server: &str, window: Duration, arguments: &[&str]) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(Path::new(&program));
-        command.args(["latency", "--server", server, "--seconds", &window.as_secs_f64().to_string()]);
-        Ok(Self(Child::piped("consumer", { command.args(arguments); command })?))
+        command.args([
+            "latency",
+            "--server",
+            server,
+            "--seconds",
+            &window.as_secs_f64().to_string(),
+        ]);
+        Ok(Self(Child::piped("consumer", {
+            command.args(arguments);
+            command
+        })?))
     }
 
     /// What it saw.

@@ -69,12 +69,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the measurements load BPF programs: run them as root");
     }
     let (begin, machine) = (Instant::now(), Machine::look());
-    let mut ctx = Ctx { agent: &args.agent, nats_server: &args.nats_server, skipped: Vec::new() };
+    let mut ctx = Ctx {
+        agent: &args.agent,
+        nats_server: &args.nats_server,
+        skipped: Vec::new(),
+    };
     let mut rows = Vec::new();
     for group in Group::value_variants() {
         if args.only.is_empty() || args.only.contains(group) {
-            let name = group.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            eprintln!("{:4} s  {name} (load average {})", begin.elapsed().as_secs(), procfs::load());
+            let name = group
+                .to_possible_value()
+                .map(|value| value.get_name().to_owned())
+                .unwrap_or_default();
+            eprintln!(
+                "{:4} s  {name} (load average {})",
+                begin.elapsed().as_secs(),
+                procfs::load()
+            );
             let found = measure(*group, &mut ctx).with_context(|| format!("measuring {name}"))?;
             rows.extend(found);
         }

@@ -12,8 +12,13 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     for entry in fs::read_dir(&directory).with_context(|| format!("reading {directory}"))? {
         let path = entry?.path().join("schedstat");
         // A thread may end meanwhile.
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let first = text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let first = text
+            .split_ascii_whitespace()
+            .next()
+            .and_then(|word| word.parse::<u64>().ok());
         sum += first.with_context(|| format!("{}: {text:?}", path.display()))?;
     }
     Ok(sum)
@@ -35,8 +40,13 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
         fs::read_to_string(&path).with_context(|| format!("reading {path}"))
     };
     let (rollup, status) = (read("smaps_rollup")?, read("status")?);
-    let find = |text: &str, key: &str| megabytes(text, key).with_context(|| format!("no {key} of process {pid}"));
-    Ok(Memory { rss: find(&rollup, "Rss:")?, pss: find(&rollup, "Pss:")?, peak: find(&status, "VmHWM:")? })
+    let find =
+        |text: &str, key: &str| megabytes(text, key).with_context(|| format!("no {key} of process {pid}"));
+    Ok(Memory {
+        rss: find(&rollup, "Rss:")?,
+        pss: find(&rollup, "Pss:")?,
+        peak: find(&status, "VmHWM:")?,
+    })
 }
 
 fn megabytes(text: &str, key: &str) -> Option<f64> {
@@ -48,7 +58,10 @@ fn megabytes(text: &str, key: &str) -> Option<f64> {
 /// Load averages, as text.
 pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    text.split_ascii_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]

@@ -42,7 +42,12 @@ pub(crate) struct Budget {
 
 impl Row {
     /// A row of our value alone.
-    pub(crate) fn new(group: &'static str, what: impl Into<String>, unit: &'static str, weir: Samples) -> Self {
+    pub(crate) fn new(
+        group: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        weir: Samples,
+    ) -> Self {
         Self {
             group,
             what: what.into(),
@@ -59,14 +64,20 @@ impl Row {
     /// Beside another's value in the same unit; the ratio is ours by theirs.
     pub(crate) fn beside(mut self, name: impl Into<String>, value: Samples) -> Self {
         self.ratio = Some(self.weir.per(&value));
-        self.other = Some(Other { name: name.into(), value });
+        self.other = Some(Other {
+            name: name.into(),
+            value,
+        });
         self
     }
 
     /// As [`Self::beside`], the ratio being theirs by ours: how many times faster we are.
     pub(crate) fn faster_than(mut self, name: impl Into<String>, value: Samples) -> Self {
         self.ratio = Some(value.per(&self.weir));
-        self.other = Some(Other { name: name.into(), value });
+        self.other = Some(Other {
+            name: name.into(),
+            value,
+        });
         self
     }
 
@@ -95,7 +106,10 @@ impl Row {
     }
 
     fn promised(mut self, met: bool, text: &str) -> Self {
-        self.budget = Some(Budget { text: text.to_owned(), met });
+        self.budget = Some(Budget {
+            text: text.to_owned(),
+            met,
+        });
         self
     }
 
@@ -110,15 +124,30 @@ impl Row {
         [
             self.what.clone(),
             format!("{} {}", spread(&self.weir), self.unit),
-            other.map(|other| format!("{}: {}", other.name, number(other.value.median))).unwrap_or_default(),
+            other
+                .map(|other| format!("{}: {}", other.name, number(other.value.median)))
+                .unwrap_or_default(),
             self.ratio.as_ref().map(spread).unwrap_or_default(),
-            self.budget.as_ref().map(|budget| budget.text.clone()).unwrap_or_default(),
-            self.budget.as_ref().map(|budget| if budget.met { "yes" } else { "NO" }.to_owned()).unwrap_or_default(),
+            self.budget
+                .as_ref()
+                .map(|budget| budget.text.clone())
+                .unwrap_or_default(),
+            self.budget
+                .as_ref()
+                .map(|budget| if budget.met { "yes" } else { "NO" }.to_owned())
+                .unwrap_or_default(),
         ]
     }
 }
 
-const HEADER: [&str; 6] = ["what", "Weir: median (min-max)", "beside", "ratio", "budget", "met"];
+const HEADER: [&str; 6] = [
+    "what",
+    "Weir: median (min-max)",
+    "beside",
+    "ratio",
+    "budget",
+    "met",
+];
 
 /// All that one run found.
 #[derive(Debug, Clone, Serialize)]
@@ -157,7 +186,14 @@ impl Report {
     }
 
     fn foot(&self) -> String {
-        let Machine { cpu, cpus, memory_gib, kernel, date, load_before } = &self.machine;
+        let Machine {
+            cpu,
+            cpus,
+            memory_gib,
+            kernel,
+            date,
+            load_before,
+        } = &self.machine;
         let mut text = format!(
             "{date}, {cpus} CPUs ({cpu}), {memory_gib} GiB, Linux {kernel}; {} s; load average before {load_before}, after {}\n",
             self.seconds, self.load_after
@@ -174,7 +210,12 @@ impl Report {
 
 /// The median, and the range where there is one.
 fn spread(samples: &Samples) -> String {
-    let Samples { median, min, max, rounds } = samples;
+    let Samples {
+        median,
+        min,
+        max,
+        rounds,
+    } = samples;
     if rounds.len() < 2 {
         return number(*median);
     }
@@ -203,7 +244,13 @@ mod tests {
 
     #[test]
     fn number_keeps_three_digits() {
-        let cases = [(0.05, "0.05"), (12.34, "12.3"), (456.7, "457"), (34_567.0, "35 k"), (2_345_678.0, "2.35 M")];
+        let cases = [
+            (0.05, "0.05"),
+            (12.34, "12.3"),
+            (456.7, "457"),
+            (34_567.0, "35 k"),
+            (2_345_678.0, "2.35 M"),
+        ];
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }

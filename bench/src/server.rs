@@ -20,13 +20,30 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a free loopback port.
     pub(crate) fn start(program: &Path) -> Result<Self> {
-        let store = tempfile::Builder::new().prefix("weir-bench.").tempdir().context("making a store")?;
+        let store = tempfile::Builder::new()
+            .prefix("weir-bench.")
+            .tempdir()
+            .context("making a store")?;
         let mut command = Command::new(program);
-        command.args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir"]);
-        command.arg(store.path().join("store")).arg("--ports_file_dir").arg(store.path());
+        command.args([
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            "-1",
+            "--jetstream",
+            "--store_dir",
+        ]);
+        command
+            .arg(store.path().join("store"))
+            .arg("--ports_file_dir")
+            .arg(store.path());
         let mut child = Child::logged("nats-server", command, store.path())?;
         let url = child.until("it says where it listens", |_| listening(store.path()))?;
-        Ok(Self { url, child, _store: store })
+        Ok(Self {
+            url,
+            child,
+            _store: store,
+        })
     }
 
     pub(crate) fn url(&self) -> &str {

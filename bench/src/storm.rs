@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Some(rate) => {
                 thread::sleep(TICK);
                 let elapsed = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                (elapsed / 1_000 * rate / 1_000_000).min(limit).saturating_sub(opens)
+                (elapsed / 1_000 * rate / 1_000_000)
+                    .min(limit)
+                    .saturating_sub(opens)
             }
         };
         for _ in 0..due {

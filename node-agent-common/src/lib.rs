@@ -3,8 +3,14 @@
 //! Everything here is `repr(C)` without padding, asserted on both sides of the boundary; nothing here does
 //! I/O or knows a map's handle.
 #![no_std]
-#![allow(clippy::inline_always, reason = "the kernel side has 512 bytes of stack and a verifier that counts calls")]
-#![allow(unsafe_code, reason = "this crate promises, by the `shared!` macro's assertions, that its structs are plain memory")]
+#![allow(
+    clippy::inline_always,
+    reason = "the kernel side has 512 bytes of stack and a verifier that counts calls"
+)]
+#![allow(
+    unsafe_code,
+    reason = "this crate promises, by the `shared!` macro's assertions, that its structs are plain memory"
+)]
 
 pub mod config;
 pub mod hook;

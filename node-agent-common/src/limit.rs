@@ -4,7 +4,11 @@
 /// exceeded. 0 means no limit.
 #[must_use]
 pub const fn interval(rate: u32) -> u64 {
-    if rate == 0 { 0 } else { 1_000_000_000_u64.div_ceil(rate as u64) }
+    if rate == 0 {
+        0
+    } else {
+        1_000_000_000_u64.div_ceil(rate as u64)
+    }
 }
 
 /// Burst tolerance in nanoseconds: `burst` intervals.

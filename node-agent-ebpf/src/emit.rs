@@ -25,7 +25,11 @@ pub fn count_hook(hook: u32, counter: u32) {
 /// Where a slot counts, and for whom.
 #[inline(always)]
 fn place(visit: &Visit, kind: u8, bit: u32) -> Place {
-    Place::new(slot_index(visit.active.side(), kind, bit), visit.active.lane(), visit.hook)
+    Place::new(
+        slot_index(visit.active.side(), kind, bit),
+        visit.active.lane(),
+        visit.hook,
+    )
 }
 
 /// Visits every slot of a mask. `each` calls one of the functions of `slot.rs`, which the verifier checks once
@@ -48,10 +52,17 @@ fn for_each(mask: u64, mut each: impl FnMut(u32, u64)) {
 #[inline(always)]
 pub fn decide(visit: &Visit, kind: u8, matched: u64, now: u64, start_ns: u64) -> u64 {
     // A fixed mix of the process's identity: sampled by process, it is in or out for its life.
-    let process = (start_ns ^ u64::from(visit.tgid()).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let process =
+        (start_ns ^ u64::from(visit.tgid()).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let mut admitted = 0;
     for_each(matched, |bit, mask| {
-        let decision = slot::decide_slot(place(visit, kind, bit).0, visit.workload, visit.profiles, now, process);
+        let decision = slot::decide_slot(
+            place(visit, kind, bit).0,
+            visit.workload,
+            visit.profiles,
+            now,
+            process,
+        );
         if decision == ADMITTED {
             admitted |= mask;
         }
@@ -88,13 +99,25 @@ pub fn output(visit: &Visit, kind: u8, admitted: u64, record: *const u8, len: u6
     });
     // SAFETY: `record` is a claimed buffer of at least `len` bytes; the verifier checks it.
     let written = unsafe {
-        bpf_ringbuf_output((&raw const BULK).cast_mut().cast(), record.cast_mut().cast(), len, wake & NO_WAKEUP)
+        bpf_ringbuf_output(
+            (&raw const BULK).cast_mut().cast(),
+            record.cast_mut().cast(),
+            len,
+            wake & NO_WAKEUP,
+        )
     } == 0;
     for_each(admitted, |bit, _| {
         slot::settle_slot(place(visit, kind, bit).0, visit.workload, u32::from(written));
     });
     if kind == kind::PROCESS_EXEC || kind == kind::PROCESS_EXIT {
-        count_hook(visit.hook, if written { hook::TABLE_RINGED } else { hook::TABLE_RING_FULL });
+        count_hook(
+            visit.hook,
+            if written {
+                hook::TABLE_RINGED
+            } else {
+                hook::TABLE_RING_FULL
+            },
+        );
     }
 }
 
@@ -102,8 +125,14 @@ pub fn output(visit: &Visit, kind: u8, admitted: u64, record: *const u8, len: u6
 #[inline(always)]
 pub fn control(hook: u32, record: *const u8, len: u64) {
     // SAFETY: as in `output`.
-    let written =
-        unsafe { bpf_ringbuf_output((&raw const CONTROL).cast_mut().cast(), record.cast_mut().cast(), len, 0) };
+    let written = unsafe {
+        bpf_ringbuf_output(
+            (&raw const CONTROL).cast_mut().cast(),
+            record.cast_mut().cast(),
+            len,
+            0,
+        )
+    };
     if written != 0 {
         count_hook(hook, hook::CONTROL_RING_FULL);
     }

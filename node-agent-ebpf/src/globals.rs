@@ -12,7 +12,10 @@ static EXIT_HAS_GROUP_DEAD: u32 = 0;
 /// Offset of one kernel field. A volatile read, since the compiler must not fold the placeholder in.
 macro_rules! offset {
     ($field:ident) => {
-        crate::globals::read_offset(core::mem::offset_of!(weir_node_agent_common::offset::Offsets, $field))
+        crate::globals::read_offset(core::mem::offset_of!(
+            weir_node_agent_common::offset::Offsets,
+            $field
+        ))
     };
 }
 pub(crate) use offset;
@@ -20,7 +23,13 @@ pub(crate) use offset;
 #[inline(always)]
 pub fn read_offset(at: usize) -> usize {
     // SAFETY: `at` is a field's offset inside OFFSETS, made by `offset_of!`.
-    unsafe { (&raw const OFFSETS).cast::<u8>().add(at).cast::<u32>().read_volatile() as usize }
+    unsafe {
+        (&raw const OFFSETS)
+            .cast::<u8>()
+            .add(at)
+            .cast::<u32>()
+            .read_volatile() as usize
+    }
 }
 
 #[inline(always)]

@@ -4,8 +4,8 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use weir_node_agent_common::config::{
-    BUCKETS, ExactKey, KEYED_TABLES, KEYED_WORKLOADS, KindConfig, NetKey, PathKey, SIDES, SLOTS_PER_KIND, Scope,
-    SlotConfig,
+    BUCKETS, ExactKey, KEYED_TABLES, KEYED_WORKLOADS, KindConfig, NetKey, PathKey, SIDES, SLOTS_PER_KIND,
+    Scope, SlotConfig,
 };
 use weir_node_agent_common::kind::MAX_KINDS;
 use weir_node_agent_common::{hook, outcome};

@@ -1,7 +1,9 @@
 //! Matching by masks: each field costs one lookup for all slots of a kind, and none when nobody constrains it.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use weir_node_agent_common::config::{ExactKey, KEY_HEAD_BITS, KindConfig, NetKey, PATH_KEY_BYTES, PathKey, field};
+use weir_node_agent_common::config::{
+    ExactKey, KEY_HEAD_BITS, KindConfig, NetKey, PATH_KEY_BYTES, PathKey, field,
+};
 
 use crate::maps::{MATCH_EXACT, MATCH_NET, MATCH_PATH};
 use crate::task::Identity;
@@ -13,7 +15,13 @@ pub fn exact(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, value: &[u
     if mask & !any == 0 {
         return mask;
     }
-    let key = ExactKey { side: visit.active.side() as u8, kind, field, reserved: 0, value: *value };
+    let key = ExactKey {
+        side: visit.active.side() as u8,
+        kind,
+        field,
+        reserved: 0,
+        value: *value,
+    };
     // SAFETY: values are plain words.
     let listed = unsafe { MATCH_EXACT.get(&key) }.copied().unwrap_or(0);
     mask & (any | listed)
@@ -46,7 +54,13 @@ pub fn net(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, bits: u32, v
     }
     let key = Key::new(
         KEY_HEAD_BITS + bits,
-        NetKey { side: visit.active.side() as u8, kind, field, reserved: 0, value: *value },
+        NetKey {
+            side: visit.active.side() as u8,
+            kind,
+            field,
+            reserved: 0,
+            value: *value,
+        },
     );
     mask & (any | MATCH_NET.get(&key).copied().unwrap_or(0))
 }
@@ -65,6 +79,9 @@ pub fn path(visit: &Visit, kind: u8, field: u8, head: *mut u8) -> u64 {
         head.add(5).write(kind);
         head.add(6).write(field);
         head.add(7).write(0);
-        MATCH_PATH.get(&*head.cast::<Key<PathKey>>()).copied().unwrap_or(0)
+        MATCH_PATH
+            .get(&*head.cast::<Key<PathKey>>())
+            .copied()
+            .unwrap_or(0)
     }
 }

@@ -25,7 +25,9 @@ const NONE: u64 = 1 << 33;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_executable(level: u32) -> u64 {
-    let Some(work) = SCRATCH.get_ptr_mut(level) else { return NONE };
+    let Some(work) = SCRATCH.get_ptr_mut(level) else {
+        return NONE;
+    };
     // SAFETY: a map value of this CPU, claimed by the caller.
     let task = unsafe { (&raw const (*work).task).read_volatile() } as *const u8;
     let file = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
@@ -83,11 +85,17 @@ pub fn executable(work: &mut Work, task: *const u8, to: *mut u8) -> (u64, bool) 
     unsafe { (&raw mut work.task).write_volatile(task as u64) };
     let walked = walk_executable(work.level);
     let start = bound::<{ 2 * WALK_BYTES as u64 - 1 }>(walked);
-    let whole = if walked & NONE != 0 || start > WALK_BYTES as u64 { 0 } else { WALK_BYTES as u64 - start };
+    let whole = if walked & NONE != 0 || start > WALK_BYTES as u64 {
+        0
+    } else {
+        WALK_BYTES as u64 - start
+    };
     let len = bound::<511>(if whole > 511 { 511 } else { whole });
     // SAFETY: source and destination have the bytes; both are checked by the verifier.
     unsafe {
-        let from = (&raw const work.walk).cast::<u8>().add(bound::<{ WALK_BYTES as u64 - 1 }>(start) as usize);
+        let from = (&raw const work.walk)
+            .cast::<u8>()
+            .add(bound::<{ WALK_BYTES as u64 - 1 }>(start) as usize);
         bpf_probe_read_kernel(to.cast(), len as u32, from.cast());
         to.add(bound::<511>(len) as usize).write_volatile(0);
     }

@@ -76,7 +76,9 @@ impl Work {
 #[inline(always)]
 pub fn claim() -> Option<&'static mut Work> {
     for level in 0..LEVELS {
-        let Some(work) = SCRATCH.get_ptr_mut(level) else { continue };
+        let Some(work) = SCRATCH.get_ptr_mut(level) else {
+            continue;
+        };
         // SAFETY: a map value of this CPU; the flag gives this program sole use of the rest.
         unsafe {
             if take(&raw mut (*work).claimed, 0, 1) {

@@ -105,7 +105,11 @@ impl Buckets {
                 interval: slot.workload_interval,
                 tolerance: slot.workload_tolerance,
             },
-            event: Bucket { tat: event, interval: slot.event_interval, tolerance: slot.event_tolerance },
+            event: Bucket {
+                tat: event,
+                interval: slot.event_interval,
+                tolerance: slot.event_tolerance,
+            },
             profile: Bucket {
                 tat: BUCKET.get_ptr_mut(MAX_SLOTS + slot.profile)?,
                 interval: slot.profile_interval,
@@ -156,8 +160,11 @@ fn sampled(slot: &SlotConfig, process: u64) -> bool {
         return true;
     }
     // SAFETY: helper without arguments.
-    let draw =
-        if slot.flags & SLOT_SAMPLE_BY_PROCESS != 0 { process as u32 } else { unsafe { bpf_get_prandom_u32() } };
+    let draw = if slot.flags & SLOT_SAMPLE_BY_PROCESS != 0 {
+        process as u32
+    } else {
+        unsafe { bpf_get_prandom_u32() }
+    };
     draw % slot.sample_one_in == 0
 }
 
@@ -166,7 +173,9 @@ fn sampled(slot: &SlotConfig, process: u64) -> bool {
 #[inline(never)]
 pub extern "C" fn decide_slot(place: u64, workload: u64, profiles: u64, now: u64, process: u64) -> u32 {
     let place = Place(place);
-    let Some(slot) = place.slot() else { return HELD_BACK };
+    let Some(slot) = place.slot() else {
+        return HELD_BACK;
+    };
     if profiles >> (slot.profile & 63) & 1 == 0 {
         return HELD_BACK;
     }
@@ -223,5 +232,7 @@ pub extern "C" fn undecided_slot(place: u64, profiles: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn too_fast(place: u64, latency_ns: u64) -> u32 {
-    Place(place).slot().map_or(0, |slot| u32::from(latency_ns < slot.min_latency_ns))
+    Place(place)
+        .slot()
+        .map_or(0, |slot| u32::from(latency_ns < slot.min_latency_ns))
 }

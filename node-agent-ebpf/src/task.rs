@@ -1,7 +1,9 @@
 //! Who did it: identity of the current task, and of a task whose connect is under way.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
+};
 use weir_node_agent_common::record::Header;
 
 use crate::globals::offset;
@@ -46,7 +48,10 @@ pub fn now() -> u64 {
 /// Start of the task's process, boot time.
 #[inline(always)]
 pub fn start_ns(task: *const u8) -> u64 {
-    read_or_zero(pointer(task, offset!(task_group_leader)), offset!(task_start_boottime))
+    read_or_zero(
+        pointer(task, offset!(task_group_leader)),
+        offset!(task_start_boottime),
+    )
 }
 
 /// Process id of the task's parent.

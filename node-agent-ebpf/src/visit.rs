@@ -40,8 +40,14 @@ impl Visit {
             count_hook(hook, hook::EXCLUDED);
             return None;
         }
-        let mut visit =
-            Self { active, hook, pid_tgid, cgroup_id, profiles: u64::MAX, workload: 0 };
+        let mut visit = Self {
+            active,
+            hook,
+            pid_tgid,
+            cgroup_id,
+            profiles: u64::MAX,
+            workload: 0,
+        };
         if let Some(scope) = SCOPE.get_ptr(&cgroup_id) {
             // SAFETY: a map value; entries live until after a grace period.
             let scope = unsafe { &*scope };
@@ -49,7 +55,11 @@ impl Visit {
                 count_hook(hook, hook::EXCLUDED);
                 return None;
             }
-            visit.profiles = if active.side() == 0 { scope.profiles[0] } else { scope.profiles[1] };
+            visit.profiles = if active.side() == 0 {
+                scope.profiles[0]
+            } else {
+                scope.profiles[1]
+            };
             visit.workload = u64::from(scope.pod_index) | u64::from(scope.container_index) << 32;
         }
         Some(visit)

@@ -14,7 +14,9 @@ use crate::control::{Request, Requests};
 
 /// `GET /ledger` is the last cut, `GET /ledger?cut=now` makes one.
 pub fn routes(view: View, requests: Requests) -> Router {
-    Router::new().route("/ledger", get(ledger)).with_state((view, requests))
+    Router::new()
+        .route("/ledger", get(ledger))
+        .with_state((view, requests))
 }
 
 async fn ledger(
@@ -37,8 +39,10 @@ async fn ledger(
                 Err(_) => unavailable("the agent is ending\n"),
             }
         }
-        Some(other) => {
-            (StatusCode::BAD_REQUEST, format!("cut={other}: only cut=now is known\n")).into_response()
-        }
+        Some(other) => (
+            StatusCode::BAD_REQUEST,
+            format!("cut={other}: only cut=now is known\n"),
+        )
+            .into_response(),
     }
 }

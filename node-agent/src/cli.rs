@@ -55,7 +55,12 @@ pub enum Output {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Profile file; may be given several times. Several documents per file, sinks in them too.
-    #[arg(long, value_name = "FILE", required_unless_present = "in_cluster", conflicts_with = "in_cluster")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "in_cluster",
+        conflicts_with = "in_cluster"
+    )]
     pub profile: Vec<PathBuf>,
     /// Take profiles, sinks and pods from the API server of the cluster this agent runs in.
     #[arg(long)]
@@ -75,7 +80,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "kernel|synthetic:RATE", default_value = "kernel")]
     pub source: SourceArg,
     /// Address of /livez, /readyz, /metrics and /ledger. Port 0 takes a free one, which is logged.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9477", env = "WEIR_ADMIN_ADDR")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9477",
+        env = "WEIR_ADMIN_ADDR"
+    )]
     pub admin: SocketAddr,
     /// Stop by itself after this long, such as 90s or 5m.
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
@@ -101,7 +111,9 @@ struct RingBytesError;
 
 fn ring_bytes(text: &str) -> Result<u32, RingBytesError> {
     let bytes = text.parse().ok();
-    bytes.filter(|bytes: &u32| bytes.is_power_of_two() && RING_BYTES.contains(bytes)).ok_or(RingBytesError)
+    bytes
+        .filter(|bytes: &u32| bytes.is_power_of_two() && RING_BYTES.contains(bytes))
+        .ok_or(RingBytesError)
 }
 
 /// `--source`.
@@ -126,7 +138,9 @@ impl FromStr for SourceArg {
             return Ok(Self::Kernel);
         }
         let rate = text.strip_prefix("synthetic:").and_then(|rate| rate.parse().ok());
-        rate.filter(|rate| (1..=10_000_000).contains(rate)).map(Self::Synthetic).ok_or(SourceArgError)
+        rate.filter(|rate| (1..=10_000_000).contains(rate))
+            .map(Self::Synthetic)
+            .ok_or(SourceArgError)
     }
 }
 
@@ -137,8 +151,18 @@ mod tests {
     #[test]
     fn source_of_another_word_or_rate_is_refused() {
         assert_eq!("kernel".parse::<SourceArg>().ok(), Some(SourceArg::Kernel));
-        assert_eq!("synthetic:5".parse::<SourceArg>().ok(), Some(SourceArg::Synthetic(5)));
-        for bad in ["", "synthetic", "synthetic:0", "synthetic:10000001", "synthetic:-1", "kernels"] {
+        assert_eq!(
+            "synthetic:5".parse::<SourceArg>().ok(),
+            Some(SourceArg::Synthetic(5))
+        );
+        for bad in [
+            "",
+            "synthetic",
+            "synthetic:0",
+            "synthetic:10000001",
+            "synthetic:-1",
+            "kernels",
+        ] {
             assert!(bad.parse::<SourceArg>().is_err(), "{bad}");
         }
     }

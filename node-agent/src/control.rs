@@ -230,7 +230,9 @@ impl Control {
                 self.place_again().await
             }
             Request::Cut(answer) => {
-                let ledger = self.cut(self.word.side(), self.word.config_id(), Cut::Running).await?;
+                let ledger = self
+                    .cut(self.word.side(), self.word.config_id(), Cut::Running)
+                    .await?;
                 if answer.send(ledger).is_err() {
                     tracing::debug!("whoever asked for a cut has gone");
                 }
@@ -255,9 +257,16 @@ impl Control {
     /// Places the plans as things are now, and makes that run if it differs.
     async fn place_again(&mut self) -> Result<(), ControlError> {
         loop {
-            let facts = NodeFacts { labels: self.labels.clone(), supported: self.supported.clone(), now: unix_now() };
+            let facts = NodeFacts {
+                labels: self.labels.clone(),
+                supported: self.supported.clone(),
+                now: unix_now(),
+            };
             let placement = weir_profile::place(&self.plans, &facts, &self.assignment);
-            let waits = placement.refused.iter().any(|refusal| refusal.reason == weir_profile::api::ConditionReason::Pending);
+            let waits = placement
+                .refused
+                .iter()
+                .any(|refusal| refusal.reason == weir_profile::api::ConditionReason::Pending);
             let changed = placement.config != self.config;
             self.report(&placement);
             self.assignment = placement.assignment;
@@ -315,7 +324,11 @@ impl Control {
 
 /// Wall clock, seconds since 1970.
 fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(0)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|now| i64::try_from(now.as_secs()).ok())
+        .unwrap_or(0)
 }
 
 const _: () = assert!(outcome::LANES == 2);

@@ -3,12 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use weir_events::{FileOpenView, NetConnectView, PayloadView, ProcessExecView, ProcessExitView};
 use weir_node_agent_common::kind;
 use weir_node_agent_common::record::{
-    ARGS_BYTES, Cgroup, Connect, Exec, Exit, FLAG_ARGS_TRUNCATED, FLAG_PATH_TRUNCATED, FLAG_PATH_UNREADABLE, Header,
-    LATENCY_UNKNOWN, Open, PATH_BYTES,
+    ARGS_BYTES, Cgroup, Connect, Exec, Exit, FLAG_ARGS_TRUNCATED, FLAG_PATH_TRUNCATED, FLAG_PATH_UNREADABLE,
+    Header, LATENCY_UNKNOWN, Open, PATH_BYTES,
 };
-use weir_events::{FileOpenView, NetConnectView, PayloadView, ProcessExecView, ProcessExitView};
 use zerocopy::FromBytes;
 
 /// `AF_INET`.
@@ -57,20 +57,31 @@ pub fn header(record: &[u8]) -> Option<Header> {
 
 /// Reads what follows the header.
 pub fn payload<'a>(header: &Header, record: &'a [u8]) -> Result<Payload<'a>, DecodeError> {
-    let rest = record.get(size_of::<Header>()..).ok_or(DecodeError::Short(header.kind))?;
+    let rest = record
+        .get(size_of::<Header>()..)
+        .ok_or(DecodeError::Short(header.kind))?;
     let event = match header.kind {
         kind::PROCESS_EXEC => PayloadView::ProcessExec(exec(header, rest)?),
         kind::PROCESS_EXIT => {
             let (exit, _) = fixed::<Exit>(header, rest)?;
             let duration_nanos = (header.start_ns != 0).then_some(exit.duration_ns);
-            PayloadView::ProcessExit(ProcessExitView { status: exit.status, duration_nanos })
+            PayloadView::ProcessExit(ProcessExitView {
+                status: exit.status,
+                duration_nanos,
+            })
         }
         kind::NET_CONNECT => PayloadView::NetConnect(connect(header, rest)?),
         kind::FILE_OPEN => PayloadView::FileOpen(open(header, rest)?),
         kind::CGROUP_MKDIR | kind::CGROUP_RMDIR => {
             let (cgroup, tail) = fixed::<Cgroup>(header, rest)?;
-            let path = tail.get(..usize::from(cgroup.path_len)).ok_or(DecodeError::Tail(header.kind))?;
-            return Ok(Payload::Cgroup { id: cgroup.id, path, made: header.kind == kind::CGROUP_MKDIR });
+            let path = tail
+                .get(..usize::from(cgroup.path_len))
+                .ok_or(DecodeError::Tail(header.kind))?;
+            return Ok(Payload::Cgroup {
+                id: cgroup.id,
+                path,
+                made: header.kind == kind::CGROUP_MKDIR,
+            });
         }
         unknown => return Err(DecodeError::Kind(unknown)),
     };
@@ -98,7 +109,9 @@ fn exec<'a>(header: &Header, rest: &'a [u8]) -> Result<ProcessExecView<'a>, Deco
 
 fn open<'a>(header: &Header, rest: &'a [u8]) -> Result<FileOpenView<'a>, DecodeError> {
     let (fixed, tail) = fixed::<Open>(header, rest)?;
-    let path = tail.get(..usize::from(fixed.path_len)).ok_or(DecodeError::Tail(header.kind))?;
+    let path = tail
+        .get(..usize::from(fixed.path_len))
+        .ok_or(DecodeError::Tail(header.kind))?;
     Ok(FileOpenView {
         path,
         path_truncated: header.flags & (FLAG_PATH_TRUNCATED | FLAG_PATH_UNREADABLE) != 0,

@@ -98,7 +98,17 @@ pub struct Drain {
 impl Drain {
     /// Puts the parts together.
     pub fn new(parts: DrainParts) -> Result<Self, DrainError> {
-        let DrainParts { source, scope, index, processes, identity, publish, ledger, commands, stop } = parts;
+        let DrainParts {
+            source,
+            scope,
+            index,
+            processes,
+            identity,
+            publish,
+            ledger,
+            commands,
+            stop,
+        } = parts;
         let clock = WallClock::new(&clock::read()).ok_or(DrainError::Clock)?;
         Ok(Self {
             source,
@@ -145,7 +155,12 @@ impl Drain {
         }
         self.scope.write(&mut self.index, self.closed);
         let idle = self.pace.mode() == Mode::Idle;
-        self.batches.seal_due(now_ns, pace::nap(self.batches.least_linger_ns()), idle, &mut self.tally);
+        self.batches.seal_due(
+            now_ns,
+            pace::nap(self.batches.least_linger_ns()),
+            idle,
+            &mut self.tally,
+        );
         self.tally.flush();
         records
     }
@@ -167,7 +182,9 @@ impl Drain {
     fn wait(&mut self, records: u64) -> Result<(), DrainError> {
         let now_ns = clock::boot_ns();
         if let Some(mode) = self.pace.observe(records, now_ns) {
-            self.source.set_wake(mode == Mode::Busy).map_err(DrainError::Wake)?;
+            self.source
+                .set_wake(mode == Mode::Busy)
+                .map_err(DrainError::Wake)?;
         }
         match self.pace.mode() {
             Mode::Busy => {
@@ -179,7 +196,10 @@ impl Drain {
                 if !self.source.is_caught_up() {
                     return Ok(());
                 }
-                let due = [self.batches.next_due_ns(), self.held.next_due_ns()].into_iter().flatten().min();
+                let due = [self.batches.next_due_ns(), self.held.next_due_ns()]
+                    .into_iter()
+                    .flatten()
+                    .min();
                 let wait = due.map_or(IDLE_WAIT, |due| Duration::from_nanos(due.saturating_sub(now_ns)));
                 self.source.wait(wait.min(IDLE_WAIT)).map_err(DrainError::Wait)
             }

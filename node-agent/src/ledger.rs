@@ -89,7 +89,11 @@ struct Inner {
 
 impl Inner {
     fn counts(&mut self, row: RowId, cut: u32) -> Option<&mut Counts> {
-        let matrix = if cut <= self.closed { &mut self.old } else { &mut self.young[(cut & 1) as usize] };
+        let matrix = if cut <= self.closed {
+            &mut self.old
+        } else {
+            &mut self.young[(cut & 1) as usize]
+        };
         matrix.get_mut(row.0 as usize)
     }
 }
@@ -131,7 +135,14 @@ impl Ledger {
     pub fn drained(&self, changes: impl IntoIterator<Item = (RowId, u32, Drained)>) {
         let mut inner = self.lock();
         for (row, cut, change) in changes {
-            let Drained { malformed, out_of_scope, filtered, held, released, accepted } = change;
+            let Drained {
+                malformed,
+                out_of_scope,
+                filtered,
+                held,
+                released,
+                accepted,
+            } = change;
             if let Some(counts) = inner.counts(row, cut) {
                 counts.malformed += malformed;
                 counts.out_of_scope += out_of_scope;
@@ -152,7 +163,12 @@ impl Ledger {
         }
         inner.young[parity] = vec![Counts::default(); young.len()];
         inner.closed = cut;
-        inner.rows.iter().cloned().zip(inner.old.iter().copied()).collect()
+        inner
+            .rows
+            .iter()
+            .cloned()
+            .zip(inner.old.iter().copied())
+            .collect()
     }
 
     /// All rows as of now: not at a cut, so that what is still in the rings is not among them.
@@ -166,7 +182,12 @@ impl Ledger {
             }
             counts
         };
-        inner.rows.iter().enumerate().map(|(index, row)| (row.clone(), total(index))).collect()
+        inner
+            .rows
+            .iter()
+            .enumerate()
+            .map(|(index, row)| (row.clone(), total(index)))
+            .collect()
     }
 }
 
@@ -183,7 +204,13 @@ impl Outcomes for Ledger {
     }
 
     fn lost(&self, loss: Loss) {
-        let Loss { sink, profile, reason, base, events } = loss;
+        let Loss {
+            sink,
+            profile,
+            reason,
+            base,
+            events,
+        } = loss;
         tracing::debug!(%sink, %profile, reason = reason.as_str(), base, events, "events lost");
     }
 }

@@ -13,7 +13,11 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::BadConfiguration } else { Exit::Graceful };
+            let exit = if error.use_stderr() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Graceful
+            };
             // Nobody can be told that the message could not be printed.
             error.print().ok();
             return exit.into();
@@ -51,7 +55,11 @@ fn act(command: Command) -> Exit {
         Command::Check { files, sink } => {
             let report = check::check(files, sink.as_deref());
             print(&report.to_string());
-            if report.is_good() { Exit::Graceful } else { Exit::BadConfiguration }
+            if report.is_good() {
+                Exit::Graceful
+            } else {
+                Exit::BadConfiguration
+            }
         }
     }
 }

@@ -30,7 +30,9 @@ pub fn register(metrics: &Metrics, view: View) {
 
 impl Collector for LedgerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(ledger) = self.view.ledger() else { return Ok(()) };
+        let Some(ledger) = self.view.ledger() else {
+            return Ok(());
+        };
         events(&ledger, &mut encoder)?;
         in_flight(&ledger, &mut encoder)?;
         hooks(&ledger, &mut encoder)?;
@@ -76,9 +78,12 @@ fn in_flight(ledger: &AgentLedger, encoder: &mut DescriptorEncoder<'_>) -> Resul
     )?;
     for profile in &ledger.profiles {
         for slot in &profile.slots {
-            for (place, count) in
-                [("held", slot.held), ("queued", slot.queued), ("spooled", slot.spooled), ("unacked", slot.unacked)]
-            {
+            for (place, count) in [
+                ("held", slot.held),
+                ("queued", slot.queued),
+                ("spooled", slot.spooled),
+                ("unacked", slot.unacked),
+            ] {
                 let labels = [
                     ("profile", profile.name.as_str()),
                     ("event", slot.event.as_str()),
@@ -100,10 +105,21 @@ fn hooks(ledger: &AgentLedger, encoder: &mut DescriptorEncoder<'_>) -> Result<()
         None,
         ConstCounter::new(0_u64).metric_type(),
     )?;
-    for LedgerHook { hook, missed, excluded, hook_error, untracked, hook_error_reasons: _ } in &ledger.hooks {
-        for (outcome, count) in
-            [("missed", missed), ("excluded", excluded), ("error", hook_error), ("untracked", untracked)]
-        {
+    for LedgerHook {
+        hook,
+        missed,
+        excluded,
+        hook_error,
+        untracked,
+        hook_error_reasons: _,
+    } in &ledger.hooks
+    {
+        for (outcome, count) in [
+            ("missed", missed),
+            ("excluded", excluded),
+            ("error", hook_error),
+            ("untracked", untracked),
+        ] {
             let labels = [("hook", hook.as_str()), ("outcome", outcome)];
             ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
         }

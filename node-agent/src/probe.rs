@@ -83,7 +83,11 @@ pub fn probe() -> Result<Report, LoadError> {
         }
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    Ok(Report { kernel, kinds: kinds.into_values().collect(), hooks })
+    Ok(Report {
+        kernel,
+        kinds: kinds.into_values().collect(),
+        hooks,
+    })
 }
 
 impl Report {
@@ -99,7 +103,10 @@ impl Report {
         }
         text.push_str("\nHOOK                 METHOD      WORKS\n");
         for hook in &self.hooks {
-            let works = hook.message.as_deref().map_or("yes".to_owned(), |message| format!("no: {message}"));
+            let works = hook
+                .message
+                .as_deref()
+                .map_or("yes".to_owned(), |message| format!("no: {message}"));
             let _infallible = writeln!(text, "{:<20} {:<11} {works}", hook.hook, hook.method);
         }
         text

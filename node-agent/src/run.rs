@@ -73,11 +73,20 @@ pub enum RunError {
 }
 
 fn list(errors: &[ConfigError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-fn system<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> RunError {
-    move |source| RunError::System { what, source: source.into() }
+fn system<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: &'static str,
+) -> impl FnOnce(E) -> RunError {
+    move |source| RunError::System {
+        what,
+        source: source.into(),
+    }
 }
 
 impl RunError {
@@ -98,19 +107,29 @@ type Standalone = Option<(Files, Desired)>;
 pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     // All configuration is read before anything starts.
     let standalone = read_files(&args)?;
-    let place = if args.in_cluster { Some(cluster::identity()?) } else { None };
+    let place = if args.in_cluster {
+        Some(cluster::identity()?)
+    } else {
+        None
+    };
     if let Some(place) = &place {
-        args.credentials_dir.get_or_insert_with(|| PathBuf::from(CLUSTER_CREDENTIALS));
+        args.credentials_dir
+            .get_or_insert_with(|| PathBuf::from(CLUSTER_CREDENTIALS));
         args.node.get_or_insert_with(|| place.node.clone());
     }
-    let state = Arc::new(StateDir::open(&args.state_dir.clone().unwrap_or_else(default_state_dir))?);
+    let state = Arc::new(StateDir::open(
+        &args.state_dir.clone().unwrap_or_else(default_state_dir),
+    )?);
     let before = state.read();
     let identity = Arc::new(AgentIdentity {
         cluster: args.cluster.clone(),
         node: args.node.clone().unwrap_or_else(host_name),
         epoch: next_epoch(SystemTime::now(), before.as_ref().map(|before| before.epoch)),
     });
-    state.write(&Remembered { epoch: identity.epoch, ..Remembered::default() })?;
+    state.write(&Remembered {
+        epoch: identity.epoch,
+        ..Remembered::default()
+    })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         cluster = %identity.cluster,
@@ -137,8 +156,8 @@ fn read_files(args: &RunArgs) -> Result<Standalone, RunError> {
     if args.in_cluster {
         return Ok(None);
     }
-    let mut files =
-        Files::new(args.profile.clone(), args.sink.as_deref()).map_err(|error| RunError::Config(vec![error]))?;
+    let mut files = Files::new(args.profile.clone(), args.sink.as_deref())
+        .map_err(|error| RunError::Config(vec![error]))?;
     let desired = files.start().map_err(RunError::Config)?;
     Ok(Some((files, desired)))
 }
@@ -170,11 +189,23 @@ impl Agent {
             metrics: PublishMetrics::register(&registry),
         })?;
         let publish = publisher.handle();
-        let names =
-            Identity { cluster: identity.cluster.clone(), node: identity.node.clone(), epoch: identity.epoch };
+        let names = Identity {
+            cluster: identity.cluster.clone(),
+            node: identity.node.clone(),
+            epoch: identity.epoch,
+        };
         let drain_stop = CancellationToken::new();
-        let source::Built { side, drain, commands } =
-            source::build(args, names, publish.clone(), Arc::clone(&ledger), drain_stop.clone())?;
+        let source::Built {
+            side,
+            drain,
+            commands,
+        } = source::build(
+            args,
+            names,
+            publish.clone(),
+            Arc::clone(&ledger),
+            drain_stop.clone(),
+        )?;
         let view = View::default();
         metrics::register(&registry, view.clone());
         let control = Control::new(ControlParts {
@@ -192,7 +223,17 @@ impl Agent {
             readiness: readiness.clone(),
             view: view.clone(),
         });
-        Ok(Self { control, drain, drain_stop, commands, publish, view, readiness, registry, shutdown })
+        Ok(Self {
+            control,
+            drain,
+            drain_stop,
+            commands,
+            publish,
+            view,
+            readiness,
+            registry,
+            shutdown,
+        })
     }
 
     /// Serves until the shutdown begins, then takes everything apart in order.
@@ -204,20 +245,38 @@ impl Agent {
         state: Arc<StateDir>,
         epoch: u64,
     ) -> Result<(), RunError> {
-        let Self { mut control, drain, drain_stop, commands, publish, view, readiness, registry, shutdown } = self;
+        let Self {
+            mut control,
+            drain,
+            drain_stop,
+            commands,
+            publish,
+            view,
+            readiness,
+            registry,
+            shutdown,
+        } = self;
         let (requester, mut asked) = requests();
         let mut supervisor = Supervisor::new(shutdown.clone());
-        let server = AdminServer::bind(args.admin).await.map_err(system("start the admin server"))?;
+        let server = AdminServer::bind(args.admin)
+            .await
+            .map_err(system("start the admin server"))?;
         let admin_stop = CancellationToken::new();
         let routes = admin::routes(view.clone(), requester.clone());
         let configured = readiness.gate("configuration");
         let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
         let drain_thread = start_drain(drain, shutdown.clone())?;
-        supervisor.spawn("remember", remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()));
+        supervisor.spawn(
+            "remember",
+            remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()),
+        );
         let seen = view.clone();
         let mut client = None;
         if let Some((files, desired)) = standalone {
-            requester.send(Request::Apply(desired.plans)).await.map_err(system("apply the profiles"))?;
+            requester
+                .send(Request::Apply(desired.plans))
+                .await
+                .map_err(system("apply the profiles"))?;
             configured.open();
             source::follow_files(&mut supervisor, files, requester, readiness, shutdown.token());
         } else if let Some(identity) = place.clone() {
@@ -241,14 +300,20 @@ impl Agent {
         if outcome.is_err() {
             shutdown.trigger(Cause::Own);
         }
-        let deadline = shutdown.deadline().unwrap_or_else(|| tokio::time::Instant::now() + GRACE) - END;
+        let deadline = shutdown
+            .deadline()
+            .unwrap_or_else(|| tokio::time::Instant::now() + GRACE)
+            - END;
         // A control side that failed may still drain what it can.
         let finished = control.finish(deadline).await;
         drain_stop.cancel();
         commands.wake().map_err(system("end the drain thread"))?;
         let drained = tokio::task::spawn_blocking(move || drain_thread.join()).await;
         admin_stop.cancel();
-        admin.await.map_err(system("end the admin server"))?.map_err(system("serve the admin server"))?;
+        admin
+            .await
+            .map_err(system("end the admin server"))?
+            .map_err(system("serve the admin server"))?;
         supervisor.run().await.map_err(system("keep all parts running"))?;
         outcome?;
         let finished = finished?;
@@ -257,10 +322,17 @@ impl Agent {
             cluster::purge_if_uninstalled(&client, &place, &state).await;
         }
         if !matches!(drained, Ok(Ok(Ok(())))) {
-            return Err(RunError::System { what: "drain the rings", source: "the drain thread failed".into() });
+            return Err(RunError::System {
+                what: "drain the rings",
+                source: "the drain thread failed".into(),
+            });
         }
         let report = finished.report;
-        tracing::info!(shed = report.shed_events, closed = finished.ledger.cut.closed, "ended");
+        tracing::info!(
+            shed = report.shed_events,
+            closed = finished.ledger.cut.closed,
+            "ended"
+        );
         Ok(())
     }
 }
@@ -313,7 +385,11 @@ fn remember_last(
     ledger: &AgentLedger,
     next_seq: BTreeMap<String, u64>,
 ) -> Result<(), StateError> {
-    state.write(&Remembered { epoch, next_seq, ledger: Some(ledger.clone()) })
+    state.write(&Remembered {
+        epoch,
+        next_seq,
+        ledger: Some(ledger.clone()),
+    })
 }
 
 /// The last cut of a life that ended without its final one.
@@ -327,9 +403,9 @@ fn default_state_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/weir");
     }
-    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"))
-    });
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
     base.unwrap_or_else(|| PathBuf::from("/tmp")).join("weir")
 }
 

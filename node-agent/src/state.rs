@@ -63,7 +63,10 @@ pub struct StateDir {
 impl StateDir {
     /// Makes and locks the directory.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let failed = |source| StateError::Directory { path: path.to_path_buf(), source };
+        let failed = |source| StateError::Directory {
+            path: path.to_path_buf(),
+            source,
+        };
         std::fs::create_dir_all(path).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -72,8 +75,13 @@ impl StateDir {
             .open(path.join("agent.lock"))
             .map_err(failed)?;
         match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Taken { path: path.to_path_buf() }),
+            Ok(()) => Ok(Self {
+                path: path.to_path_buf(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Taken {
+                path: path.to_path_buf(),
+            }),
             Err(error) => Err(failed(error.into())),
         }
     }
@@ -117,7 +125,10 @@ impl StateDir {
     /// Replaces it, whole or not at all.
     pub fn write(&self, remembered: &Remembered) -> Result<(), StateError> {
         let next = self.path.join("agent.json.next");
-        let failed = |source| StateError::Write { path: next.clone(), source };
+        let failed = |source| StateError::Write {
+            path: next.clone(),
+            source,
+        };
         let text = serde_json::to_vec(remembered).map_err(|error| failed(error.into()))?;
         let mut file = File::create(&next).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
@@ -128,7 +139,11 @@ impl StateDir {
 /// This life's number: the time, and always after the last one's.
 #[must_use]
 pub fn next_epoch(now: SystemTime, last: Option<u64>) -> u64 {
-    let millis = now.duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok()).unwrap_or(0);
+    let millis = now
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|now| u64::try_from(now.as_millis()).ok())
+        .unwrap_or(0);
     millis.max(last.map_or(0, |last| last + 1))
 }
 
@@ -148,13 +163,25 @@ mod tests {
     fn state_directory_admits_one_agent_and_remembers() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        assert!(matches!(StateDir::open(dir.path()), Err(StateError::Taken { .. })));
+        assert!(matches!(
+            StateDir::open(dir.path()),
+            Err(StateError::Taken { .. })
+        ));
         assert_eq!(state.read(), None);
-        let remembered = Remembered { epoch: 7, ..Remembered::default() };
+        let remembered = Remembered {
+            epoch: 7,
+            ..Remembered::default()
+        };
         state.write(&remembered).unwrap();
         assert_eq!(state.read(), Some(remembered));
         drop(state);
-        assert_eq!(StateDir::open(dir.path()).unwrap().read().map(|state| state.epoch), Some(7));
+        assert_eq!(
+            StateDir::open(dir.path())
+                .unwrap()
+                .read()
+                .map(|state| state.epoch),
+            Some(7)
+        );
     }
 
     #[test]

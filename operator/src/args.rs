@@ -19,9 +19,19 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,
     /// The operator's namespace: its Lease, and the Secrets that sinks name
-    #[arg(long, value_name = "NAMESPACE", default_value = "weir-system", env = "POD_NAMESPACE")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "weir-system",
+        env = "POD_NAMESPACE"
+    )]
     pub namespace: String,
     /// The namespace that agents run in
-    #[arg(long, value_name = "NAMESPACE", default_value = "weir-agents", env = "WEIR_AGENT_NAMESPACE")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "weir-agents",
+        env = "WEIR_AGENT_NAMESPACE"
+    )]
     pub agent_namespace: String,
 }

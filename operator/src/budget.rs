@@ -34,7 +34,11 @@ impl WriteBudget {
     /// A full budget at `now`, measured from any fixed point.
     #[must_use]
     pub fn new(now: Duration) -> Self {
-        Self { tokens: BURST, refilled: now, last: None }
+        Self {
+            tokens: BURST,
+            refilled: now,
+            last: None,
+        }
     }
 
     /// Takes a write, or says how long to wait for one.

@@ -92,7 +92,10 @@ impl Context {
     /// What keeps the operator from running agents.
     #[must_use]
     pub fn agents_trouble(&self) -> AgentsTrouble {
-        self.agents_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.agents_trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Notes what keeps the operator from running agents; every profile is visited when that changed.
@@ -108,13 +111,23 @@ impl Context {
     /// Names of all profiles.
     #[must_use]
     pub fn profile_names(&self) -> Vec<String> {
-        self.stores.profiles.state().iter().filter_map(|profile| name(profile.as_ref())).collect()
+        self.stores
+            .profiles
+            .state()
+            .iter()
+            .filter_map(|profile| name(profile.as_ref()))
+            .collect()
     }
 
     /// Names of all sinks.
     #[must_use]
     pub fn sink_names(&self) -> Vec<String> {
-        self.stores.sinks.state().iter().filter_map(|sink| name(sink.as_ref())).collect()
+        self.stores
+            .sinks
+            .state()
+            .iter()
+            .filter_map(|sink| name(sink.as_ref()))
+            .collect()
     }
 
     /// The agents' `DaemonSet`.

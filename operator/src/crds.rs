@@ -51,7 +51,10 @@ async fn problems(api: &Api<CustomResourceDefinition>) -> Vec<String> {
         let name = crd(kind)["metadata"]["name"].as_str().unwrap_or_default();
         match api.get_metadata_opt(name).await {
             Ok(found) => problems.extend(judge(kind, name, found.as_ref())),
-            Err(error) => problems.push(format!("the CRD {name} cannot be looked at: {}; check the API server and the operator's role", chain(&error))),
+            Err(error) => problems.push(format!(
+                "the CRD {name} cannot be looked at: {}; check the API server and the operator's role",
+                chain(&error)
+            )),
         }
     }
     problems
@@ -59,18 +62,30 @@ async fn problems(api: &Api<CustomResourceDefinition>) -> Vec<String> {
 
 /// What is wrong with one installed CRD. Pure.
 #[must_use]
-pub fn judge(kind: CrdKind, name: &str, found: Option<&PartialObjectMeta<CustomResourceDefinition>>) -> Option<String> {
+pub fn judge(
+    kind: CrdKind,
+    name: &str,
+    found: Option<&PartialObjectMeta<CustomResourceDefinition>>,
+) -> Option<String> {
     let Some(found) = found else {
-        return Some(format!("the CRD {name} is not installed: apply the manifests' crds"));
+        return Some(format!(
+            "the CRD {name} is not installed: apply the manifests' crds"
+        ));
     };
-    let has = found.metadata.annotations.as_ref().and_then(|annotations| annotations.get(SCHEMA_DIGEST_ANNOTATION));
+    let has = found
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(SCHEMA_DIGEST_ANNOTATION));
     let wanted = schema_digest(kind);
     match has {
         Some(has) if has == wanted => None,
         Some(has) => Some(format!(
             "the CRD {name} has schema {has}, and this operator was built for {wanted}: apply the crds and the operator of one version"
         )),
-        None => Some(format!("the CRD {name} has no {SCHEMA_DIGEST_ANNOTATION} and so is older than this operator: apply the manifests' crds")),
+        None => Some(format!(
+            "the CRD {name} has no {SCHEMA_DIGEST_ANNOTATION} and so is older than this operator: apply the manifests' crds"
+        )),
     }
 }
 
@@ -80,19 +95,27 @@ mod tests {
 
     fn with_digest(digest: Option<&str>) -> PartialObjectMeta<CustomResourceDefinition> {
         let mut found = PartialObjectMeta::<CustomResourceDefinition>::default();
-        found.metadata.annotations =
-            digest.map(|digest| [(SCHEMA_DIGEST_ANNOTATION.to_owned(), digest.to_owned())].into_iter().collect());
+        found.metadata.annotations = digest.map(|digest| {
+            [(SCHEMA_DIGEST_ANNOTATION.to_owned(), digest.to_owned())]
+                .into_iter()
+                .collect()
+        });
         found
     }
 
     #[test]
     fn crd_missing_old_or_other_says_what_to_apply() {
-        let judge = |found: Option<&PartialObjectMeta<_>>| judge(CrdKind::Profile, "collectorprofiles.weir.dev", found);
+        let judge = |found: Option<&PartialObjectMeta<_>>| {
+            judge(CrdKind::Profile, "collectorprofiles.weir.dev", found)
+        };
         let right = with_digest(Some(schema_digest(CrdKind::Profile)));
         assert_eq!(judge(Some(&right)), None);
         for found in [None, Some(&with_digest(None)), Some(&with_digest(Some("0123")))] {
             let text = judge(found).unwrap();
-            assert!(text.contains("collectorprofiles.weir.dev") && text.contains("apply"), "{text}");
+            assert!(
+                text.contains("collectorprofiles.weir.dev") && text.contains("apply"),
+                "{text}"
+            );
         }
     }
 }

@@ -17,7 +17,11 @@ pub fn differs(desired: &Value, live: &Value) -> bool {
             !(found.is_null() && is_empty(value)) && differs(value, found)
         }),
         (Value::Array(desired), Value::Array(live)) => {
-            desired.len() != live.len() || desired.iter().zip(live).any(|(desired, live)| differs(desired, live))
+            desired.len() != live.len()
+                || desired
+                    .iter()
+                    .zip(live)
+                    .any(|(desired, live)| differs(desired, live))
         }
         (Value::String(desired), Value::String(live)) => desired != live && !same_quantity(desired, live),
         (desired, live) => desired != live,
@@ -46,7 +50,11 @@ pub fn seal(object: &mut DynamicObject) {
         // Writing to a String cannot fail.
         write!(text, "{byte:02x}").ok();
     }
-    object.metadata.annotations.get_or_insert_default().insert(APPLIED_DIGEST.to_owned(), text);
+    object
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(APPLIED_DIGEST.to_owned(), text);
 }
 
 #[cfg(test)]
@@ -65,7 +73,12 @@ mod tests {
     #[test]
     fn live_object_with_another_value_or_list_differs() {
         let desired = json!({"a": [1, 2], "b": "x"});
-        for live in [json!({"a": [1], "b": "x"}), json!({"a": [1, 3], "b": "x"}), json!({"a": [1, 2]}), json!({"a": [1, 2, 3], "b": "x"})] {
+        for live in [
+            json!({"a": [1], "b": "x"}),
+            json!({"a": [1, 3], "b": "x"}),
+            json!({"a": [1, 2]}),
+            json!({"a": [1, 2, 3], "b": "x"}),
+        ] {
             assert!(differs(&desired, &live), "{live}");
         }
     }
@@ -73,13 +86,19 @@ mod tests {
     #[test]
     fn sealed_object_without_a_field_has_another_digest() {
         let object = |labels: Value| -> DynamicObject {
-            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": labels}})).unwrap()
+            serde_json::from_value(
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": labels}}),
+            )
+            .unwrap()
         };
         let digest = |mut object: DynamicObject| {
             seal(&mut object);
             object.metadata.annotations.unwrap()[APPLIED_DIGEST].clone()
         };
         assert_ne!(digest(object(json!({"a": "b"}))), digest(object(json!({}))));
-        assert_eq!(digest(object(json!({"a": "b"}))), digest(object(json!({"a": "b"}))));
+        assert_eq!(
+            digest(object(json!({"a": "b"}))),
+            digest(object(json!({"a": "b"})))
+        );
     }
 }

@@ -76,7 +76,10 @@ pub async fn run(
             Err(error) => {
                 let text = chain(&*error);
                 if complained.as_ref() != Some(&text) {
-                    tracing::warn!(error = text, "the Lease could not be read or written; trying again");
+                    tracing::warn!(
+                        error = text,
+                        "the Lease could not be read or written; trying again"
+                    );
                     complained = Some(text);
                 }
             }
@@ -115,7 +118,10 @@ async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Re
         Decision::Wait { holder } => return Ok(Outcome::HeldBy(holder)),
         Decision::Renew => {
             let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
-            (spec.and_then(|spec| spec.acquire_time.clone()), spec.and_then(|spec| spec.lease_transitions))
+            (
+                spec.and_then(|spec| spec.acquire_time.clone()),
+                spec.and_then(|spec| spec.lease_transitions),
+            )
         }
         Decision::Take { transitions } => (Some(MicroTime(Timestamp::now())), Some(transitions)),
     };
@@ -129,12 +135,29 @@ async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Re
     };
     let written = if let Some(Lease { metadata, .. }) = lease {
         // The resource version that was read makes this fail when somebody else was faster.
-        let lease = Lease { metadata, spec: Some(spec) };
-        tokio::time::timeout(REQUEST_TIMEOUT, api.replace(LEASE, &PostParams::default(), &lease)).await?
+        let lease = Lease {
+            metadata,
+            spec: Some(spec),
+        };
+        tokio::time::timeout(
+            REQUEST_TIMEOUT,
+            api.replace(LEASE, &PostParams::default(), &lease),
+        )
+        .await?
     } else {
-        let labels = LABELS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
-        let lease = Lease { metadata, spec: Some(spec) };
+        let labels = LABELS
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let metadata = ObjectMeta {
+            name: Some(LEASE.to_owned()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        };
+        let lease = Lease {
+            metadata,
+            spec: Some(spec),
+        };
         tokio::time::timeout(REQUEST_TIMEOUT, api.create(&PostParams::default(), &lease)).await?
     };
     match written {
@@ -150,7 +173,9 @@ async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Re
 /// Lets another instance lead at once. Failing is harmless: the Lease runs out by itself.
 async fn release(api: &Api<Lease>, identity: &str) {
     let released = tokio::time::timeout(REQUEST_TIMEOUT, async {
-        let Some(mut lease) = api.get_opt(LEASE).await? else { return Ok(()) };
+        let Some(mut lease) = api.get_opt(LEASE).await? else {
+            return Ok(());
+        };
         match &mut lease.spec {
             Some(spec) if spec.holder_identity.as_deref() == Some(identity) => {
                 spec.holder_identity = None;
@@ -159,12 +184,17 @@ async fn release(api: &Api<Lease>, identity: &str) {
             }
             _ => return Ok(()),
         }
-        api.replace(LEASE, &PostParams::default(), &lease).await.map(|_| ())
+        api.replace(LEASE, &PostParams::default(), &lease)
+            .await
+            .map(|_| ())
     })
     .await;
     match released {
         Ok(Ok(())) => tracing::info!(identity, "the Lease is released"),
-        Ok(Err(error)) => tracing::warn!(error = chain(&error), "the Lease was not released; it runs out by itself"),
+        Ok(Err(error)) => tracing::warn!(
+            error = chain(&error),
+            "the Lease was not released; it runs out by itself"
+        ),
         Err(_elapsed) => tracing::warn!("the Lease was not released in time; it runs out by itself"),
     }
 }

@@ -19,7 +19,12 @@ const ALWAYS_TOLERATED: [&str; 6] = [
 
 /// Whether the settings let an agent run on this node.
 #[must_use]
-pub fn eligible(settings: &AgentSettings, name: &str, labels: &BTreeMap<String, String>, taints: &[Taint]) -> bool {
+pub fn eligible(
+    settings: &AgentSettings,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    taints: &[Taint],
+) -> bool {
     let has = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
     has(OS_LABEL.0, OS_LABEL.1)
         && settings.node_selector.iter().all(|(key, value)| has(key, value))
@@ -34,17 +39,25 @@ fn affinity(settings: &AgentSettings, name: &str, labels: &BTreeMap<String, Stri
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
     required.is_none_or(|required| {
-        required.node_selector_terms.iter().any(|NodeSelectorTerm { match_expressions, match_fields }| {
-            let (expressions, fields) = (match_expressions.as_deref(), match_fields.as_deref());
-            // An empty term matches nothing, as the scheduler has it.
-            let empty = expressions.is_none_or(<[_]>::is_empty) && fields.is_none_or(<[_]>::is_empty);
-            !empty
-                && expressions.into_iter().flatten().all(|term| holds(term, labels.get(&term.key).map(String::as_str)))
-                && fields
-                    .into_iter()
-                    .flatten()
-                    .all(|term| holds(term, (term.key == "metadata.name").then_some(name)))
-        })
+        required.node_selector_terms.iter().any(
+            |NodeSelectorTerm {
+                 match_expressions,
+                 match_fields,
+             }| {
+                let (expressions, fields) = (match_expressions.as_deref(), match_fields.as_deref());
+                // An empty term matches nothing, as the scheduler has it.
+                let empty = expressions.is_none_or(<[_]>::is_empty) && fields.is_none_or(<[_]>::is_empty);
+                !empty
+                    && expressions
+                        .into_iter()
+                        .flatten()
+                        .all(|term| holds(term, labels.get(&term.key).map(String::as_str)))
+                    && fields
+                        .into_iter()
+                        .flatten()
+                        .all(|term| holds(term, (term.key == "metadata.name").then_some(name)))
+            },
+        )
     })
 }
 
@@ -73,7 +86,9 @@ fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
             let exists = toleration.operator.as_deref() == Some("Exists");
             (effect.is_empty() || effect == taint.effect)
                 && ((key.is_empty() && exists) || key == taint.key)
-                && (exists || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
+                && (exists
+                    || toleration.value.as_deref().unwrap_or_default()
+                        == taint.value.as_deref().unwrap_or_default())
         })
 }
 
@@ -89,11 +104,18 @@ mod tests {
     }
 
     fn linux(more: &[(&str, &str)]) -> BTreeMap<String, String> {
-        more.iter().chain([&OS_LABEL]).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        more.iter()
+            .chain([&OS_LABEL])
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn taint(key: &str, effect: &str) -> Taint {
-        Taint { key: key.to_owned(), effect: effect.to_owned(), ..Taint::default() }
+        Taint {
+            key: key.to_owned(),
+            effect: effect.to_owned(),
+            ..Taint::default()
+        }
     }
 
     #[test]
@@ -105,14 +127,32 @@ mod tests {
     #[test]
     fn tainted_node_is_eligible_only_when_tolerated() {
         let tainted = [taint("dedicated", "NoSchedule")];
-        assert!(eligible(&agent(""), "n", &linux(&[]), &tainted), "by default agents run everywhere");
+        assert!(
+            eligible(&agent(""), "n", &linux(&[]), &tainted),
+            "by default agents run everywhere"
+        );
         let none = agent("agent: {tolerations: []}");
         assert!(!eligible(&none, "n", &linux(&[]), &tainted));
-        assert!(eligible(&none, "n", &linux(&[]), &[taint("node.kubernetes.io/not-ready", "NoExecute")]));
-        assert!(eligible(&none, "n", &linux(&[]), &[taint("soft", "PreferNoSchedule")]));
+        assert!(eligible(
+            &none,
+            "n",
+            &linux(&[]),
+            &[taint("node.kubernetes.io/not-ready", "NoExecute")]
+        ));
+        assert!(eligible(
+            &none,
+            "n",
+            &linux(&[]),
+            &[taint("soft", "PreferNoSchedule")]
+        ));
         let one = agent("agent: {tolerations: [{key: dedicated, operator: Exists, effect: NoSchedule}]}");
         assert!(eligible(&one, "n", &linux(&[]), &tainted));
-        assert!(!eligible(&one, "n", &linux(&[]), &[taint("dedicated", "NoExecute")]));
+        assert!(!eligible(
+            &one,
+            "n",
+            &linux(&[]),
+            &[taint("dedicated", "NoExecute")]
+        ));
     }
 
     #[test]
@@ -123,8 +163,18 @@ mod tests {
              - {key: cpus, operator: Gt, values: ['4']}\n        - matchFields:\n          \
              - {key: metadata.name, operator: In, values: [special]}\n",
         );
-        assert!(eligible(&settings, "n", &linux(&[("pool", "web"), ("cpus", "8")]), &[]));
-        assert!(!eligible(&settings, "n", &linux(&[("pool", "web"), ("cpus", "4")]), &[]));
+        assert!(eligible(
+            &settings,
+            "n",
+            &linux(&[("pool", "web"), ("cpus", "8")]),
+            &[]
+        ));
+        assert!(!eligible(
+            &settings,
+            "n",
+            &linux(&[("pool", "web"), ("cpus", "4")]),
+            &[]
+        ));
         assert!(eligible(&settings, "special", &linux(&[("pool", "web")]), &[]));
         assert!(!eligible(&settings, "special", &linux(&[]), &[]));
     }

@@ -15,7 +15,11 @@ pub async fn answer<T>(
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(ApiError::new(action, object, source)),
-        Err(elapsed) => Err(ApiError::new(action, object, kube::Error::Service(Box::new(elapsed)))),
+        Err(elapsed) => Err(ApiError::new(
+            action,
+            object,
+            kube::Error::Service(Box::new(elapsed)),
+        )),
     }
 }
 
@@ -45,7 +49,11 @@ impl ApiError {
     /// What was tried with which object, and what came back.
     #[must_use]
     pub fn new(action: &'static str, object: &str, source: kube::Error) -> Self {
-        Self { action, object: object.to_owned(), source: Box::new(source) }
+        Self {
+            action,
+            object: object.to_owned(),
+            source: Box::new(source),
+        }
     }
 
     /// Whether the role is what is missing.

@@ -20,7 +20,15 @@ impl Events {
     /// Events of this instance.
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        Self { recorder: Recorder::new(client, Reporter { controller: REPORTER.to_owned(), instance }) }
+        Self {
+            recorder: Recorder::new(
+                client,
+                Reporter {
+                    controller: REPORTER.to_owned(),
+                    instance,
+                },
+            ),
+        }
     }
 
     /// Something is as it should be (again).
@@ -30,10 +38,18 @@ impl Events {
 
     /// Something needs a person.
     pub async fn warning(&self, about: &ObjectReference, action: &str, reason: &str, note: &str) {
-        self.publish(EventType::Warning, about, action, reason, note).await;
+        self.publish(EventType::Warning, about, action, reason, note)
+            .await;
     }
 
-    async fn publish(&self, type_: EventType, about: &ObjectReference, action: &str, reason: &str, note: &str) {
+    async fn publish(
+        &self,
+        type_: EventType,
+        about: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: &str,
+    ) {
         let mut end = note.len().min(NOTE_BYTES);
         while !note.is_char_boundary(end) {
             end -= 1;

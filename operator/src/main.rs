@@ -21,7 +21,12 @@ fn main() -> ExitCode {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // Nobody reads a closed terminal.
             error.print().ok();
-            return if asked { Exit::Graceful } else { Exit::BadConfiguration }.into();
+            return if asked {
+                Exit::Graceful
+            } else {
+                Exit::BadConfiguration
+            }
+            .into();
         }
     };
     if let Err(error) = telemetry::init(DEFAULT_FILTER, Format::detect()) {

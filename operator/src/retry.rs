@@ -39,7 +39,11 @@ mod tests {
         let delays: Vec<_> = (0..12).map(|_| retries.failed("a", u32::MAX)).collect();
         assert!(delays.windows(2).all(|pair| pair[0] <= pair[1]), "{delays:?}");
         assert_eq!(delays.last(), Some(&CAP));
-        assert_eq!(retries.failed("b", u32::MAX), Duration::from_secs(1), "another object does not wait for it");
+        assert_eq!(
+            retries.failed("b", u32::MAX),
+            Duration::from_secs(1),
+            "another object does not wait for it"
+        );
         retries.forget("a");
         assert_eq!(retries.failed("a", u32::MAX), Duration::from_secs(1));
     }

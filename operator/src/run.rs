@@ -62,31 +62,72 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     let shutdown = Shutdown::listen(GRACE)?;
     let admin = AdminServer::bind(args.admin).await?;
     let client = client().await?;
-    let namespaces = Namespaces { system: args.namespace, agents: args.agent_namespace };
+    let namespaces = Namespaces {
+        system: args.namespace,
+        agents: args.agent_namespace,
+    };
     let pod = std::env::var("POD_NAME").ok();
-    let image = settings.agent_image(own_image(&client, &namespaces.system, pod.as_deref()).await.as_deref());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), agent_image = image, leader_elect = args.leader_elect, "starting");
+    let image = settings.agent_image(
+        own_image(&client, &namespaces.system, pod.as_deref())
+            .await
+            .as_deref(),
+    );
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        agent_image = image,
+        leader_elect = args.leader_elect,
+        "starting"
+    );
 
-    let (readiness, metrics) = (Readiness::new(), Metrics::new("operator", env!("CARGO_PKG_VERSION")));
+    let (readiness, metrics) = (
+        Readiness::new(),
+        Metrics::new("operator", env!("CARGO_PKG_VERSION")),
+    );
     let stop = shutdown.token();
     let installed = CancellationToken::new();
-    let (context, watches) = watches::prepare(client.clone(), namespaces.clone(), settings, image, pod.clone(), &readiness);
+    let (context, watches) = watches::prepare(
+        client.clone(),
+        namespaces.clone(),
+        settings,
+        image,
+        pod.clone(),
+        &readiness,
+    );
     let leader = Gauge::<i64>::default();
     metrics.register(|registry| {
-        registry.register("writes", "Writes to the API server, by what was written", context.writer.counter());
+        registry.register(
+            "writes",
+            "Writes to the API server, by what was written",
+            context.writer.counter(),
+        );
         registry.register("leader", "1 while this instance holds the Lease", leader.clone());
     });
 
     let mut supervisor = Supervisor::new(shutdown.clone());
-    supervisor.spawn("admin", admin.serve(readiness.clone(), metrics, axum::Router::new(), stop.clone()));
+    supervisor.spawn(
+        "admin",
+        admin.serve(readiness.clone(), metrics, axum::Router::new(), stop.clone()),
+    );
     let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
-    let crds = crate::crds::run(client.clone(), readiness.gate("crds"), installed.clone(), stop.clone());
+    let crds = crate::crds::run(
+        client.clone(),
+        readiness.gate("crds"),
+        installed.clone(),
+        stop.clone(),
+    );
     supervisor.spawn("crds", infallible(crds));
     let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
     if args.leader_elect {
         let api: Api<Lease> = Api::namespaced(client, &namespaces.system);
-        let identity = format!("{}_{:08x}", pod.as_deref().unwrap_or("weir-operator"), rand::random::<u32>());
-        supervisor.spawn("election", election::run(api, identity, leading.clone(), idle.clone(), stop.clone()));
+        let identity = format!(
+            "{}_{:08x}",
+            pod.as_deref().unwrap_or("weir-operator"),
+            rand::random::<u32>()
+        );
+        supervisor.spawn(
+            "election",
+            election::run(api, identity, leading.clone(), idle.clone(), stop.clone()),
+        );
     } else {
         tracing::warn!("election is off: make sure that no other instance runs");
         leading.cancel();
@@ -124,7 +165,9 @@ async fn infallible(task: impl Future<Output = ()>) -> Result<(), std::convert::
 }
 
 async fn client() -> Result<Client, RunError> {
-    let mut config = kube::Config::infer().await.map_err(|error| RunError::Access(Box::new(error)))?;
+    let mut config = kube::Config::infer()
+        .await
+        .map_err(|error| RunError::Access(Box::new(error)))?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     Client::try_from(config).map_err(|error| RunError::Access(Box::new(error)))
 }
@@ -133,9 +176,16 @@ async fn client() -> Result<Client, RunError> {
 async fn own_image(client: &Client, namespace: &str, pod: Option<&str>) -> Option<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod?)).await {
-        Ok(Ok(pod)) => pod.spec?.containers.into_iter().find_map(|container| container.image),
+        Ok(Ok(pod)) => pod
+            .spec?
+            .containers
+            .into_iter()
+            .find_map(|container| container.image),
         Ok(Err(error)) => {
-            tracing::warn!(error = chain(&error), "the operator's own pod cannot be read; agents use the released image");
+            tracing::warn!(
+                error = chain(&error),
+                "the operator's own pod cannot be read; agents use the released image"
+            );
             None
         }
         Err(_elapsed) => {

@@ -43,7 +43,11 @@ pub struct StreamTrouble {
 
 impl StreamTrouble {
     fn new(reason: ConditionReason, permanent: bool, message: String) -> Self {
-        Self { reason, message, permanent }
+        Self {
+            reason,
+            message,
+            permanent,
+        }
     }
 }
 
@@ -58,10 +62,19 @@ pub async fn ensure(access: &Access, wanted: &Wanted, manage: Manage) -> Result<
         drop(client);
         outcome
     };
-    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_elapsed| {
-        let message = format!("the server did not answer within {} s; check it and network policies", TIMEOUT.as_secs());
-        Err(StreamTrouble::new(ConditionReason::SinkUnreachable, false, message))
-    })
+    tokio::time::timeout(TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let message = format!(
+                "the server did not answer within {} s; check it and network policies",
+                TIMEOUT.as_secs()
+            );
+            Err(StreamTrouble::new(
+                ConditionReason::SinkUnreachable,
+                false,
+                message,
+            ))
+        })
 }
 
 async fn settle(context: &Context, wanted: &Wanted, manage: Manage) -> Result<Ensured, StreamTrouble> {
@@ -92,12 +105,21 @@ async fn settle(context: &Context, wanted: &Wanted, manage: Manage) -> Result<En
             if missing.is_empty() {
                 return Ok(Ensured::Present);
             }
-            let message = format!("stream '{name}' does not take {}; add the subject to it", missing.join(", "));
+            let message = format!(
+                "stream '{name}' does not take {}; add the subject to it",
+                missing.join(", ")
+            );
             Err(StreamTrouble::new(ConditionReason::StreamConflict, true, message))
         }
         (Plan::Conflict(differences), Manage::Ensure) => {
-            let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            let message = format!("stream '{name}' exists with other settings, and is never shrunk or replaced: {list}; change the stream or the sink");
+            let list = differences
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+            let message = format!(
+                "stream '{name}' exists with other settings, and is never shrunk or replaced: {list}; change the stream or the sink"
+            );
             Err(StreamTrouble::new(ConditionReason::StreamConflict, true, message))
         }
     }
@@ -107,17 +129,37 @@ fn refused(action: &str, name: &str, error: &(dyn std::error::Error + 'static)) 
     let text = chain(error);
     let lower = text.to_lowercase();
     let (reason, permanent, remedy) = if lower.contains("overlap") {
-        (ConditionReason::StreamConflict, true, "another stream takes the same subjects: change subjectPrefix or that stream")
+        (
+            ConditionReason::StreamConflict,
+            true,
+            "another stream takes the same subjects: change subjectPrefix or that stream",
+        )
     } else if lower.contains("permission") || lower.contains("authorization") {
-        (ConditionReason::AuthenticationFailed, true, "allow the user $JS.API.STREAM.>, or name other adminCredentialsSecretRef")
+        (
+            ConditionReason::AuthenticationFailed,
+            true,
+            "allow the user $JS.API.STREAM.>, or name other adminCredentialsSecretRef",
+        )
     } else if lower.contains("no responders") || lower.contains("not enabled") {
-        (ConditionReason::SinkUnreachable, false, "start nats-server with JetStream enabled")
+        (
+            ConditionReason::SinkUnreachable,
+            false,
+            "start nats-server with JetStream enabled",
+        )
     } else if lower.contains("timed out") || lower.contains("timeout") {
-        (ConditionReason::SinkUnreachable, false, "the server did not answer: check it, and the user's permissions")
+        (
+            ConditionReason::SinkUnreachable,
+            false,
+            "the server did not answer: check it, and the user's permissions",
+        )
     } else {
         (ConditionReason::SinkUnreachable, false, "see the server's log")
     };
-    StreamTrouble::new(reason, permanent, format!("cannot {action} stream '{name}': {text}; {remedy}"))
+    StreamTrouble::new(
+        reason,
+        permanent,
+        format!("cannot {action} stream '{name}': {text}; {remedy}"),
+    )
 }
 
 fn is_missing(error: &GetStreamError) -> bool {

@@ -73,7 +73,10 @@ impl Established {
     /// Not yet.
     #[must_use]
     pub fn new(gate: Gate) -> Self {
-        Self { gate, token: CancellationToken::new() }
+        Self {
+            gate,
+            token: CancellationToken::new(),
+        }
     }
 
     /// Waits for it.

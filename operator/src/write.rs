@@ -63,13 +63,21 @@ impl Writer {
         });
         self.count("status");
         let (params, patch) = (PatchParams::apply(STATUS_MANAGER).force(), Patch::Apply(&patch));
-        let object = answer("write the status of", name, api.patch_status(name, &params, &patch)).await?;
+        let object = answer(
+            "write the status of",
+            name,
+            api.patch_status(name, &params, &patch),
+        )
+        .await?;
         Ok(object.meta().resource_version.clone().unwrap_or_default())
     }
 
     /// Deletes exactly the object that was seen; one that is gone already is as good.
     pub async fn delete(&self, api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(), ApiError> {
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let preconditions = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
         self.count("delete");
         let params = DeleteParams::background().preconditions(preconditions);
         match answer("delete", name, api.delete(name, &params)).await {

@@ -15,7 +15,12 @@ fn page(name: &str) -> String {
 fn rows(page: &str) -> Vec<Vec<String>> {
     page.lines()
         .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .map(|line| {
+            line.trim_matches('|')
+                .split('|')
+                .map(|cell| cell.trim().to_owned())
+                .collect()
+        })
         .collect()
 }
 
@@ -31,16 +36,32 @@ fn status_page_has_each_reason_once_and_a_remedy_for_bad_news() {
     let listed: Vec<&str> = rows.iter().map(|row| name(&row[0])).collect();
     let unique: BTreeSet<&str> = listed.iter().copied().collect();
     assert_eq!(unique.len(), listed.len(), "a reason stands there twice");
-    let all: BTreeSet<&str> = ConditionReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let all: BTreeSet<&str> = ConditionReason::ALL
+        .iter()
+        .map(|reason| reason.as_str())
+        .collect();
     assert_eq!(unique, all);
     for row in &rows {
         assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
     }
-    let without_remedy: BTreeSet<&str> = rows.iter().filter(|row| row.len() == 2).map(|row| name(&row[0])).collect();
+    let without_remedy: BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| row.len() == 2)
+        .map(|row| name(&row[0]))
+        .collect();
     // What the enum's own words give no remedy for, and what ends as asked.
     let good = [
-        "Accepted", "Acknowledged", "DryRun", "EnoughNodesLive", "Expired", "Healthy", "Live", "NothingMissed",
-        "StreamReady", "Suspended", "UpToDate",
+        "Accepted",
+        "Acknowledged",
+        "DryRun",
+        "EnoughNodesLive",
+        "Expired",
+        "Healthy",
+        "Live",
+        "NothingMissed",
+        "StreamReady",
+        "Suspended",
+        "UpToDate",
     ];
     assert_eq!(without_remedy, good.into());
 }
@@ -48,7 +69,13 @@ fn status_page_has_each_reason_once_and_a_remedy_for_bad_news() {
 #[test]
 fn status_page_has_each_condition() {
     let page = page("status.md");
-    let section = page.split_once("## Conditions").unwrap().1.split_once("\n## ").unwrap().0;
+    let section = page
+        .split_once("## Conditions")
+        .unwrap()
+        .1
+        .split_once("\n## ")
+        .unwrap()
+        .0;
     let listed: Vec<String> = rows(section).iter().map(|row| name(&row[0]).to_owned()).collect();
     let all: Vec<&str> = ConditionType::ALL.iter().map(|type_| type_.as_str()).collect();
     assert_eq!(listed, all);
@@ -68,30 +95,59 @@ fn install_page_has_each_settings_field() {
             Some((outer, inner)) => format!("{outer}:\n  {inner}: {{no: such}}\n"),
             None => format!("{field}: {{no: such}}\n"),
         };
-        let error = weir_operator::settings::Settings::parse(&text, Path::new("test")).map(|_| ()).map_err(|error| error.to_string());
+        let error = weir_operator::settings::Settings::parse(&text, Path::new("test"))
+            .map(|_| ())
+            .map_err(|error| error.to_string());
         // A field that is not known is refused as such; a known one is refused for its value, or takes a mapping.
         if let Err(error) = error {
             assert!(!error.contains("unknown field"), "{field}: {error}");
         }
     }
-    let unknown = weir_operator::settings::Settings::parse("agent:\n  nope: 1\n", Path::new("test")).unwrap_err().to_string();
-    assert!(unknown.contains("unknown field") && unknown.contains("nope"), "{unknown}");
-    let fields: Vec<&str> =
-        unknown.split_once("expected one of ").unwrap().1.lines().next().unwrap().split(", ").collect();
+    let unknown = weir_operator::settings::Settings::parse("agent:\n  nope: 1\n", Path::new("test"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        unknown.contains("unknown field") && unknown.contains("nope"),
+        "{unknown}"
+    );
+    let fields: Vec<&str> = unknown
+        .split_once("expected one of ")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .split(", ")
+        .collect();
     assert!(fields.len() > 5, "{unknown}");
     for field in fields {
-        assert!(listed.contains(&format!("agent.{field}")), "docs/install.md does not speak of agent.{field}");
+        assert!(
+            listed.contains(&format!("agent.{field}")),
+            "docs/install.md does not speak of agent.{field}"
+        );
     }
 }
 
 #[test]
 fn pages_name_only_reasons_that_exist() {
-    let known: BTreeSet<&str> = ConditionReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let known: BTreeSet<&str> = ConditionReason::ALL
+        .iter()
+        .map(|reason| reason.as_str())
+        .collect();
     for name in ["install.md", "troubleshooting.md"] {
         for word in page(name).split('`').skip(1).step_by(2) {
-            let looks_like_one = ["Missing", "NotFound", "Failed", "Conflict", "Unreachable", "Denied", "Mounted", "Unsupported"]
-                .iter()
-                .any(|end| word.ends_with(end) && word != *end && word.chars().all(|c| c.is_ascii_alphabetic()));
+            let looks_like_one = [
+                "Missing",
+                "NotFound",
+                "Failed",
+                "Conflict",
+                "Unreachable",
+                "Denied",
+                "Mounted",
+                "Unsupported",
+            ]
+            .iter()
+            .any(|end| word.ends_with(end) && word != *end && word.chars().all(|c| c.is_ascii_alphabetic()));
             if looks_like_one && word.starts_with(|c: char| c.is_ascii_uppercase()) {
                 assert!(known.contains(word), "{name}: {word}");
             }

@@ -1,13 +1,19 @@
 //! What users apply: every manifest parses, samples are accepted by the same judge as the operator's, and no role has
 //! more than it needs.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's helper that cannot go on fails its test"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
@@ -38,29 +44,46 @@ fn files(folder: &str) -> Vec<PathBuf> {
 
 fn documents(text: &str) -> Vec<Value> {
     let mut bytes = text.as_bytes();
-    serde_saphyr::read::<_, Value>(&mut bytes).map(|document| document.expect("is YAML")).filter(|document| !document.is_null()).collect()
+    serde_saphyr::read::<_, Value>(&mut bytes)
+        .map(|document| document.expect("is YAML"))
+        .filter(|document| !document.is_null())
+        .collect()
 }
 
 fn objects(folder: &str) -> Vec<(PathBuf, Value)> {
     files(folder)
         .into_iter()
-        .filter(|path| !["kustomization.yaml", "operator-settings.yaml"].iter().any(|name| path.ends_with(name)))
+        .filter(|path| {
+            !["kustomization.yaml", "operator-settings.yaml"]
+                .iter()
+                .any(|name| path.ends_with(name))
+        })
         .flat_map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
-            documents(&text).into_iter().map(move |object| (path.clone(), object)).collect::<Vec<_>>()
+            documents(&text)
+                .into_iter()
+                .map(move |object| (path.clone(), object))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// Reads an object into its type and back: what the type does not know is a misspelt field.
 fn strict<T: DeserializeOwned + serde::Serialize>(path: &Path, object: &Value) {
-    let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let typed: T =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let back = serde_json::to_value(typed).unwrap();
-    assert!(!weir_operator::diff::differs(object, &back), "{}: a field is not known:\n{object:#}\n{back:#}", path.display());
+    assert!(
+        !weir_operator::diff::differs(object, &back),
+        "{}: a field is not known:\n{object:#}\n{back:#}",
+        path.display()
+    );
 }
 
 fn check(path: &Path, object: &Value) {
-    let kind = object["kind"].as_str().unwrap_or_else(|| panic!("{}: no kind", path.display()));
+    let kind = object["kind"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{}: no kind", path.display()));
     match kind {
         "Namespace" => strict::<Namespace>(path, object),
         "ResourceQuota" => strict::<ResourceQuota>(path, object),
@@ -78,7 +101,9 @@ fn check(path: &Path, object: &Value) {
         "ValidatingAdmissionPolicyBinding" => strict::<ValidatingAdmissionPolicyBinding>(path, object),
         "FlowSchema" => strict::<FlowSchema>(path, object),
         "PriorityLevelConfiguration" => strict::<PriorityLevelConfiguration>(path, object),
-        "CustomResourceDefinition" => drop(serde_json::from_value::<CustomResourceDefinition>(object.clone()).unwrap()),
+        "CustomResourceDefinition" => {
+            drop(serde_json::from_value::<CustomResourceDefinition>(object.clone()).unwrap())
+        }
         "CollectorProfile" | "CollectorSink" => {
             let text = serde_json::to_string(object).unwrap();
             weir_profile::load(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -146,7 +171,12 @@ fn rules() -> Vec<(String, PolicyRule)> {
     let mut all = Vec::new();
     for (path, object) in objects("manifests/default") {
         if matches!(object["kind"].as_str(), Some("Role" | "ClusterRole")) {
-            let name = format!("{}: {} {}", path.display(), object["kind"], object["metadata"]["name"]);
+            let name = format!(
+                "{}: {} {}",
+                path.display(),
+                object["kind"],
+                object["metadata"]["name"]
+            );
             let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap();
             all.extend(rules.into_iter().map(|rule| (name.clone(), rule)));
         }
@@ -158,7 +188,12 @@ fn rules() -> Vec<(String, PolicyRule)> {
 #[test]
 fn roles_have_no_wildcard_and_no_power_to_grow() {
     for (name, rule) in rules() {
-        let words = [rule.api_groups.as_deref(), rule.resources.as_deref(), rule.resource_names.as_deref(), Some(&rule.verbs)];
+        let words = [
+            rule.api_groups.as_deref(),
+            rule.resources.as_deref(),
+            rule.resource_names.as_deref(),
+            Some(&rule.verbs),
+        ];
         for word in words.into_iter().flatten().flatten() {
             assert!(!word.contains('*'), "{name}: {word}");
         }
@@ -166,8 +201,17 @@ fn roles_have_no_wildcard_and_no_power_to_grow() {
             assert!(!rule.verbs.iter().any(|found| found == verb), "{name}: {verb}");
         }
         let resources = rule.resources.unwrap_or_default();
-        for resource in ["pods/exec", "serviceaccounts/token", "clusterroles", "roles", "validatingadmissionpolicies"] {
-            assert!(!resources.iter().any(|found| found == resource), "{name}: {resource}");
+        for resource in [
+            "pods/exec",
+            "serviceaccounts/token",
+            "clusterroles",
+            "roles",
+            "validatingadmissionpolicies",
+        ] {
+            assert!(
+                !resources.iter().any(|found| found == resource),
+                "{name}: {resource}"
+            );
         }
     }
 }
@@ -177,18 +221,38 @@ fn secrets_are_touched_in_two_namespaces_and_written_by_name() {
     let mut seen = BTreeSet::new();
     for (path, object) in objects("manifests/default") {
         let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
-        for rule in rules.iter().filter(|rule| rule.resources.iter().flatten().any(|found| found == "secrets")) {
-            assert_eq!(object["kind"], "Role", "{}: no cluster role may speak of Secrets", path.display());
-            assert_eq!(object["metadata"]["name"], "weir-operator", "agents never read Secrets");
+        for rule in rules
+            .iter()
+            .filter(|rule| rule.resources.iter().flatten().any(|found| found == "secrets"))
+        {
+            assert_eq!(
+                object["kind"],
+                "Role",
+                "{}: no cluster role may speak of Secrets",
+                path.display()
+            );
+            assert_eq!(
+                object["metadata"]["name"], "weir-operator",
+                "agents never read Secrets"
+            );
             let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
-            let writes = rule.verbs.iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
+            let writes = rule
+                .verbs
+                .iter()
+                .any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
             if writes {
-                assert_eq!((namespace.as_str(), rule.resource_names.as_deref()), ("weir-agents", Some(&[names::GATHERED_SECRET.to_owned()][..])));
+                assert_eq!(
+                    (namespace.as_str(), rule.resource_names.as_deref()),
+                    ("weir-agents", Some(&[names::GATHERED_SECRET.to_owned()][..]))
+                );
             }
             seen.insert(namespace);
         }
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["weir-agents", "weir-system"]);
+    assert_eq!(
+        seen.into_iter().collect::<Vec<_>>(),
+        ["weir-agents", "weir-system"]
+    );
 }
 
 #[test]
@@ -198,20 +262,33 @@ fn agents_role_is_exactly_what_agents_need() {
         .filter(|(name, _)| name.contains("agent-rbac"))
         .flat_map(|(_, rule)| {
             let verbs = rule.verbs;
-            rule.resources.unwrap_or_default().into_iter().flat_map(move |resource| {
-                verbs.iter().map(|verb| (resource.clone(), verb.clone())).collect::<Vec<_>>()
-            })
+            rule.resources
+                .unwrap_or_default()
+                .into_iter()
+                .flat_map(move |resource| {
+                    verbs
+                        .iter()
+                        .map(|verb| (resource.clone(), verb.clone()))
+                        .collect::<Vec<_>>()
+                })
         })
         .collect();
     let mut expected = BTreeSet::new();
     for (resources, verbs) in [
-        (&["pods", "namespaces", "collectorprofiles", "collectorsinks"][..], &["get", "list", "watch"][..]),
+        (
+            &["pods", "namespaces", "collectorprofiles", "collectorsinks"][..],
+            &["get", "list", "watch"][..],
+        ),
         (&["nodes", "daemonsets"], &["get"]),
         (&["collectornodes"], &["get", "create", "patch"]),
         (&["collectornodes/status"], &["patch"]),
     ] {
         for resource in resources {
-            expected.extend(verbs.iter().map(|verb| ((*resource).to_owned(), (*verb).to_owned())));
+            expected.extend(
+                verbs
+                    .iter()
+                    .map(|verb| ((*resource).to_owned(), (*verb).to_owned())),
+            );
         }
     }
     assert_eq!(allowed, expected);
@@ -219,7 +296,11 @@ fn agents_role_is_exactly_what_agents_need() {
 
 #[test]
 fn operator_deployment_fits_the_restricted_standard() {
-    let deployment = objects("manifests/default").into_iter().find(|(_, object)| object["kind"] == "Deployment").unwrap().1;
+    let deployment = objects("manifests/default")
+        .into_iter()
+        .find(|(_, object)| object["kind"] == "Deployment")
+        .unwrap()
+        .1;
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
@@ -228,7 +309,10 @@ fn operator_deployment_fits_the_restricted_standard() {
         assert_eq!(security["allowPrivilegeEscalation"], false);
         assert_eq!(security["readOnlyRootFilesystem"], true);
         assert_eq!(security["capabilities"]["drop"][0], "ALL");
-        assert_eq!(container["image"], format!("ghcr.io/weir-dev/weir-operator:{}", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            container["image"],
+            format!("ghcr.io/weir-dev/weir-operator:{}", env!("CARGO_PKG_VERSION"))
+        );
     }
     for absent in ["hostNetwork", "hostPID", "hostIPC"] {
         assert!(pod.get(absent).is_none());
@@ -237,22 +321,38 @@ fn operator_deployment_fits_the_restricted_standard() {
 
 /// kubectl's kustomize, where there is one.
 fn kustomize(folder: &str) -> Option<Vec<Value>> {
-    let output = match Command::new("kubectl").arg("kustomize").arg(root().join(folder)).output() {
+    let output = match Command::new("kubectl")
+        .arg("kustomize")
+        .arg(root().join(folder))
+        .output()
+    {
         Ok(output) => output,
         Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "kubectl is needed in CI: {error}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "kubectl is needed in CI: {error}"
+            );
             eprintln!("SKIPPED: kubectl is not installed, {folder} was not rendered");
             return None;
         }
     };
-    assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{folder}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(documents(&String::from_utf8_lossy(&output.stdout)))
 }
 
 #[test]
 fn kustomize_renders_default_with_all_names_intact() {
-    let Some(objects) = kustomize("manifests/default") else { return };
-    let crds = objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition").count();
+    let Some(objects) = kustomize("manifests/default") else {
+        return;
+    };
+    let crds = objects
+        .iter()
+        .filter(|object| object["kind"] == "CustomResourceDefinition")
+        .count();
     assert_eq!(crds, 3);
     for object in &objects {
         check(Path::new("rendered"), object);
@@ -265,15 +365,41 @@ fn kustomize_renders_default_with_all_names_intact() {
             }
         }
     }
-    let map = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap()["metadata"]["name"].as_str().unwrap();
+    let map = objects
+        .iter()
+        .find(|object| object["kind"] == "ConfigMap")
+        .unwrap()["metadata"]["name"]
+        .as_str()
+        .unwrap();
     assert!(map.starts_with("weir-operator-settings-"), "{map}");
-    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
-    assert_eq!(deployment["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"], map);
+    let deployment = objects
+        .iter()
+        .find(|object| object["kind"] == "Deployment")
+        .unwrap();
+    assert_eq!(
+        deployment["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"],
+        map
+    );
 }
 
 #[test]
 fn kustomize_renders_quickstart() {
-    let Some(objects) = kustomize("manifests/quickstart") else { return };
-    let kinds: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    assert_eq!(kinds, ["CollectorProfile", "CollectorSink", "Namespace", "Service", "StatefulSet"].into());
+    let Some(objects) = kustomize("manifests/quickstart") else {
+        return;
+    };
+    let kinds: BTreeSet<&str> = objects
+        .iter()
+        .filter_map(|object| object["kind"].as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "CollectorProfile",
+            "CollectorSink",
+            "Namespace",
+            "Service",
+            "StatefulSet"
+        ]
+        .into()
+    );
 }

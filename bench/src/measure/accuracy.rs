@@ -23,11 +23,19 @@ const BEFORE: Duration = Duration::from_millis(1_500);
 pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     let server = Server::start(ctx.nats_server)?;
     let target = Target::new()?;
-    let events: Vec<Event> = RATES.iter().map(|rate| Event::limited(format!("r{rate}"), *rate)).collect();
-    let sink = Sink { encoding: "Protobuf", ..Sink::default(server.url()) };
+    let events: Vec<Event> = RATES
+        .iter()
+        .map(|rate| Event::limited(format!("r{rate}"), *rate))
+        .collect();
+    let sink = Sink {
+        encoding: "Protobuf",
+        ..Sink::default(server.url())
+    };
     let agent = Agent::start(ctx.agent, &opens("Active", &target.prefix(), &events, sink), &[])?;
     let plan = Plan::Flat(BEFORE + WINDOW + Duration::from_secs(2));
-    let storms = (0..2).map(|cpu| Storm::start(&target.file(), Some(cpu), plan)).collect::<Result<Vec<_>>>()?;
+    let storms = (0..2)
+        .map(|cpu| Storm::start(&target.file(), Some(cpu), plan))
+        .collect::<Result<Vec<_>>>()?;
     thread::sleep(BEFORE);
     let from = agent.cut()?;
     thread::sleep(WINDOW);
@@ -43,11 +51,23 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
         let event = format!("r{rate}");
         let between = |name: &str| to.count(&event, name) - from.count(&event, name);
         let (matched, admitted) = (between("matched"), between("ringed") + between("ring_full"));
-        ensure!(float(matched) / seconds > float(rate), "the storm made fewer opens than {rate} per second");
+        ensure!(
+            float(matched) / seconds > float(rate),
+            "the storm made fewer opens than {rate} per second"
+        );
         let got = float(admitted) / seconds;
-        let row = Row::new("accuracy", format!("limit of {rate}/s, storm on both CPUs: admitted"), "/s", Samples::of(vec![got]))
-            .beside("set rate", Samples::of(vec![float(rate)]))
-            .note(format!("of {:.0} k opens/s; ring full {}", float(matched) / seconds / 1e3, between("ring_full")));
+        let row = Row::new(
+            "accuracy",
+            format!("limit of {rate}/s, storm on both CPUs: admitted"),
+            "/s",
+            Samples::of(vec![got]),
+        )
+        .beside("set rate", Samples::of(vec![float(rate)]))
+        .note(format!(
+            "of {:.0} k opens/s; ring full {}",
+            float(matched) / seconds / 1e3,
+            between("ring_full")
+        ));
         let off = (got / float(rate) - 1.0).abs();
         let mut row = row.ratio_at_most(f64::INFINITY, "within 2 %");
         if let Some(budget) = &mut row.budget {
@@ -55,7 +75,10 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
         }
         rows.push(row);
     }
-    ensure!(end.total("accepted") == end.total("acked"), "not every admitted event was acknowledged");
+    ensure!(
+        end.total("accepted") == end.total("acked"),
+        "not every admitted event was acknowledged"
+    );
     agent.stop()?;
     Ok(rows)
 }

@@ -21,7 +21,8 @@ use crate::storm::{Made, Plan, Storm, Target};
 const STORM: Duration = Duration::from_millis(1_000);
 /// What perf needs after its first output file is there.
 const SETTLE: Duration = Duration::from_millis(300);
-const BPFTRACE: &str = "tracepoint:syscalls:sys_enter_openat { printf(\"%d %s %s\\n\", pid, comm, str(args->filename)); }";
+const BPFTRACE: &str =
+    "tracepoint:syscalls:sys_enter_openat { printf(\"%d %s %s\\n\", pid, comm, str(args->filename)); }";
 
 /// One way to observe, and what it cost.
 struct Way {
@@ -41,17 +42,31 @@ struct Bench<'a> {
 /// The rows.
 pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     let (server, target) = (Server::start(ctx.nats_server)?, Target::new()?);
-    let scratch = tempfile::Builder::new().prefix("weir-bench.").tempdir().context("making a directory")?;
-    let bench = Bench { agent: ctx.agent, server: &server, target: &target, scratch: scratch.path() };
+    let scratch = tempfile::Builder::new()
+        .prefix("weir-bench.")
+        .tempdir()
+        .context("making a directory")?;
+    let bench = Bench {
+        agent: ctx.agent,
+        server: &server,
+        target: &target,
+        scratch: scratch.path(),
+    };
     let mut ways = vec![way("untraced", untraced), way("weir-agent", weir)];
     for (name, program, run) in [
         ("perf record", "perf", perf as fn(&Bench<'_>) -> Result<Made>),
         ("bpftrace", "bpftrace", bpftrace),
     ] {
-        if Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        if Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             ways.push(way(name, run));
         } else {
-            ctx.skipped.push(format!("the cost of {name}: it is not installed (cargo xtask setup --bench)"));
+            ctx.skipped.push(format!(
+                "the cost of {name}: it is not installed (cargo xtask setup --bench)"
+            ));
         }
     }
     for _ in 0..ROUNDS {
@@ -61,7 +76,9 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
             way.wall.push(float(made.wall_ns) / float(made.opens));
         }
     }
-    let mut ways = ways.into_iter().map(|way| (way.name, Samples::of(way.cpu), Samples::of(way.wall)));
+    let mut ways = ways
+        .into_iter()
+        .map(|way| (way.name, Samples::of(way.cpu), Samples::of(way.wall)));
     let (Some((_, base, base_wall)), Some((_, weir, weir_wall))) = (ways.next(), ways.next()) else {
         return Ok(Vec::new());
     };
@@ -75,19 +92,33 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
             )),
     ];
     for (name, cpu, wall) in ways {
-        let (bound, text) = if name == "bpftrace" { (0.07, "≤ 0.07x") } else { (0.4, "≤ 0.4x") };
+        let (bound, text) = if name == "bpftrace" {
+            (0.07, "≤ 0.07x")
+        } else {
+            (0.4, "≤ 0.4x")
+        };
         rows.push(
-            Row::new("cost", "added to open and close by weir-agent", "ns", added.clone())
-                .beside(format!("added by {name}"), cpu.minus(&base))
-                .ratio_at_most(bound, text)
-                .note(format!("{name}: {:.0} ns by the clock (median)", wall.median)),
+            Row::new(
+                "cost",
+                "added to open and close by weir-agent",
+                "ns",
+                added.clone(),
+            )
+            .beside(format!("added by {name}"), cpu.minus(&base))
+            .ratio_at_most(bound, text)
+            .note(format!("{name}: {:.0} ns by the clock (median)", wall.median)),
         );
     }
     Ok(rows)
 }
 
 fn way(name: &'static str, run: fn(&Bench<'_>) -> Result<Made>) -> Way {
-    Way { name, run, cpu: Vec::new(), wall: Vec::new() }
+    Way {
+        name,
+        run,
+        cpu: Vec::new(),
+        wall: Vec::new(),
+    }
 }
 
 impl Bench<'_> {
@@ -101,8 +132,16 @@ fn untraced(bench: &Bench<'_>) -> Result<Made> {
 }
 
 fn weir(bench: &Bench<'_>) -> Result<Made> {
-    let sink = Sink { encoding: "Protobuf", ..Sink::default(bench.server.url()) };
-    let profile = opens("Active", &bench.target.prefix(), &[Event::unlimited("opens")], sink);
+    let sink = Sink {
+        encoding: "Protobuf",
+        ..Sink::default(bench.server.url())
+    };
+    let profile = opens(
+        "Active",
+        &bench.target.prefix(),
+        &[Event::unlimited("opens")],
+        sink,
+    );
     let mut agent = Agent::start(bench.agent, &profile, &[])?;
     let made = bench.storm()?;
     let cut = agent.settled()?;
@@ -127,7 +166,10 @@ fn perf(bench: &Bench<'_>) -> Result<Made> {
 
 fn bpftrace(bench: &Bench<'_>) -> Result<Made> {
     let mut command = Command::new("bpftrace");
-    command.arg("-o").arg(bench.scratch.join("bpftrace.out")).args(["-e", BPFTRACE]);
+    command
+        .arg("-o")
+        .arg(bench.scratch.join("bpftrace.out"))
+        .args(["-e", BPFTRACE]);
     let out = bench.scratch.join("bpftrace.out");
     // It says that it has attached before it does so in the first line of its output.
     observed(bench, "bpftrace", command, Signal::INT, |_| {

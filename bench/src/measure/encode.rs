@@ -7,8 +7,8 @@ use anyhow::Result;
 use prost::Message as _;
 use weir_events::decode::UnifiedEvent;
 use weir_events::{
-    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, PayloadView, ProcessExecView,
-    ProcessView, Workload, WorkloadRef,
+    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, PayloadView,
+    ProcessExecView, ProcessView, Workload, WorkloadRef,
 };
 
 use crate::report::Row;
@@ -25,7 +25,10 @@ pub(super) fn rows() -> Result<Vec<Row>> {
     let workload = workload();
     let mut rows = Vec::new();
     for payload in [
-        PayloadView::FileOpen(FileOpenView { path: b"/etc/ssl/certs/ca-certificates.crt", ..FileOpenView::default() }),
+        PayloadView::FileOpen(FileOpenView {
+            path: b"/etc/ssl/certs/ca-certificates.crt",
+            ..FileOpenView::default()
+        }),
         PayloadView::ProcessExec(ProcessExecView {
             exe: b"/usr/bin/curl",
             args: b"curl\0-s\0https://example.org/index.html\0",
@@ -73,19 +76,38 @@ fn of_kind(view: &EventView<'_>) -> Result<Vec<Row>> {
         json_bytes = bytes;
         ways.serde.push(each(view, |view| {
             buffer.clear();
-            Ok(serde_json::to_writer(&mut buffer, &UnifiedEvent::from_view(&header, 1, view))?)
+            Ok(serde_json::to_writer(
+                &mut buffer,
+                &UnifiedEvent::from_view(&header, 1, view),
+            )?)
         })?);
         ways.serde_write.push(each(view, |_| {
             buffer.clear();
             Ok(serde_json::to_writer(&mut buffer, black_box(&built))?)
         })?);
     }
-    let Ways { protobuf, json, prost, prost_encode, serde, serde_write } = ways;
+    let Ways {
+        protobuf,
+        json,
+        prost,
+        prost_encode,
+        serde,
+        serde_write,
+    } = ways;
     let [protobuf, json, prost, prost_encode, serde, serde_write] =
         [protobuf, json, prost, prost_encode, serde, serde_write].map(Samples::of);
     let kind = view.kind.name();
-    let row = |what: &str, samples: &Samples| Row::new("encode", format!("encode {kind}, {what}"), "ns", samples.clone());
-    let size = |what: &str, bytes| Row::new("encode", format!("size of {kind}, {what}"), "B", Samples::of(vec![bytes]));
+    let row = |what: &str, samples: &Samples| {
+        Row::new("encode", format!("encode {kind}, {what}"), "ns", samples.clone())
+    };
+    let size = |what: &str, bytes| {
+        Row::new(
+            "encode",
+            format!("size of {kind}, {what}"),
+            "B",
+            Samples::of(vec![bytes]),
+        )
+    };
     let prost_size = float(built.encoded_len() as u64);
     let serde_size = float(serde_json::to_vec(&built)?.len() as u64);
     Ok(vec![
@@ -102,7 +124,8 @@ fn of_kind(view: &EventView<'_>) -> Result<Vec<Row>> {
         size("protobuf", protobuf_bytes)
             .beside("prost, event by event", Samples::of(vec![prost_size]))
             .at_most(160.0, "≤ 160 B"),
-        size("JSON (CloudEvents)", json_bytes).beside("serde_json, event by event", Samples::of(vec![serde_size])),
+        size("JSON (CloudEvents)", json_bytes)
+            .beside("serde_json, event by event", Samples::of(vec![serde_size])),
     ])
 }
 
@@ -136,7 +159,11 @@ fn each(view: &EventView<'_>, mut write: impl FnMut(&EventView<'_>) -> Result<()
 fn varied<'a>(view: &EventView<'a>, number: u32) -> EventView<'a> {
     EventView {
         time_unix_nanos: view.time_unix_nanos + u64::from(number) * 10_007,
-        process: ProcessView { pid: 2_000 + number % 512, tid: 2_000 + number % 512, ..view.process },
+        process: ProcessView {
+            pid: 2_000 + number % 512,
+            tid: 2_000 + number % 512,
+            ..view.process
+        },
         ..*view
     }
 }

@@ -19,7 +19,12 @@ const ROUNDS: usize = 4;
 /// The rows.
 pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     let (server, target) = (Server::start(ctx.nats_server)?, Target::new()?);
-    let profile = opens("Active", &target.prefix(), &[Event::unlimited("opens")], Sink::default(server.url()));
+    let profile = opens(
+        "Active",
+        &target.prefix(),
+        &[Event::unlimited("opens")],
+        Sink::default(server.url()),
+    );
     let agent = Agent::start(ctx.agent, &profile, &[])?;
     let mut percent = Vec::new();
     for _ in 0..ROUNDS {
@@ -29,8 +34,13 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     }
     agent.stop()?;
     Ok(vec![
-        Row::new("idle", "idle: nothing matches", "% of a core", Samples::of(percent))
-            .at_most(0.2, "≤ 0.2 %")
-            .note("programs that start and end elsewhere on the machine are followed meanwhile, as on any node"),
+        Row::new(
+            "idle",
+            "idle: nothing matches",
+            "% of a core",
+            Samples::of(percent),
+        )
+        .at_most(0.2, "≤ 0.2 %")
+        .note("programs that start and end elsewhere on the machine are followed meanwhile, as on any node"),
     ])
 }

@@ -21,12 +21,19 @@ const STORM: Duration = Duration::from_millis(600);
 pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     let server = Server::start(ctx.nats_server)?;
     let target = Target::new()?;
-    let events = |count: u32, of: fn(String) -> Event| (0..count).map(|number| of(format!("e{number}"))).collect();
-    let held = |name: String| Event { name, limit: Some((1, 1)) };
+    let events =
+        |count: u32, of: fn(String) -> Event| (0..count).map(|number| of(format!("e{number}"))).collect();
+    let held = |name: String| Event {
+        name,
+        limit: Some((1, 1)),
+    };
     let variants: [Vec<Event>; 4] = [
         events(1, |name| Event::unlimited(name)),
         events(1 + MORE, |name| Event::unlimited(name)),
-        events(1 + MORE, |name| Event { name, limit: Some((1_000_000, 100_000)) }),
+        events(1 + MORE, |name| Event {
+            name,
+            limit: Some((1_000_000, 100_000)),
+        }),
         events(1 + MORE, held),
     ];
     let mut rounds: [Vec<f64>; 4] = Default::default();
@@ -44,10 +51,22 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     let per = 1.0 / f64::from(MORE);
     let row = |what: &str, samples: Samples| Row::new("limiter", what, "ns", samples);
     Ok(vec![
-        row("a further matching event without a limit, in the kernel", free.minus(&one).times(per)),
-        row("a further matching event with a limit that admits", admitting.minus(&one).times(per)),
-        row("a further matching event with a limit that holds back", holding.minus(&one).times(per))
-            .at_most(15.0, "≤ 15 ns scope and limit"),
-        row("the limit's own part (admitting)", admitting.minus(&free).times(per)),
+        row(
+            "a further matching event without a limit, in the kernel",
+            free.minus(&one).times(per),
+        ),
+        row(
+            "a further matching event with a limit that admits",
+            admitting.minus(&one).times(per),
+        ),
+        row(
+            "a further matching event with a limit that holds back",
+            holding.minus(&one).times(per),
+        )
+        .at_most(15.0, "≤ 15 ns scope and limit"),
+        row(
+            "the limit's own part (admitting)",
+            admitting.minus(&free).times(per),
+        ),
     ])
 }

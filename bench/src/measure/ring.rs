@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Map, MapData, RingBuf};
-use weir_events::{Attribution, BatchBuilder, BatchHeader, Encoding, EventView, Kind, PayloadView, ProcessView};
+use weir_events::{
+    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, Kind, PayloadView, ProcessView,
+};
 use weir_node_agent::bpf::kernel::Kernel;
 use weir_node_agent::bpf::ring::Ring;
 use weir_node_agent::control::side::Side;
@@ -58,8 +60,13 @@ pub(super) fn rows() -> Result<Vec<Row>> {
             .ratio_at_least(1.0, "≥ 1.0x a plain reader"),
         Row::new("ring", "decode, per record", "ns", decode)
             .note("drain with decoding less drain alone; nothing comparable exists to set beside it"),
-        Row::new("ring", "drain and decode, records of one core", "/s", per_second(&decoded))
-            .at_least(10e6, "≥ 10 M/s per core"),
+        Row::new(
+            "ring",
+            "drain and decode, records of one core",
+            "/s",
+            per_second(&decoded),
+        )
+        .at_least(10e6, "≥ 10 M/s per core"),
         Row::new("ring", "drain, decode and encode as protobuf", "ns", whole)
             .note("without attribution, ledger and sealing"),
     ])
@@ -67,10 +74,18 @@ pub(super) fn rows() -> Result<Vec<Row>> {
 
 /// Runs a profile in the kernel.
 fn collect(side: &mut Side, prefix: &str) -> Result<()> {
-    let text = config::opens("Active", prefix, &[Event::unlimited("opens")], Sink::default("nats://127.0.0.1:4222"));
+    let text = config::opens(
+        "Active",
+        prefix,
+        &[Event::unlimited("opens")],
+        Sink::default("nats://127.0.0.1:4222"),
+    );
     let documents = weir_profile::load(&text).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let Some(Document::Profile(profile)) = documents.into_iter().next() else { bail!("no profile in {text}") };
-    let plan = plan_with_sink(&profile, SinkPlan::from_url("stdout")?).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let Some(Document::Profile(profile)) = documents.into_iter().next() else {
+        bail!("no profile in {text}")
+    };
+    let plan = plan_with_sink(&profile, SinkPlan::from_url("stdout")?)
+        .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     let placement = place(&[plan], &NodeFacts::supporting_all(0), &Assignment::default());
     let to = side.prepare(&placement.config)?;
     side.switch(Active::new(to, 0, 1))?;
@@ -109,13 +124,19 @@ fn drain_aya(ring: &Ring) -> Result<f64> {
 }
 
 fn duplicate(ring: &Ring) -> Result<MapData> {
-    let fd = ring.as_fd().try_clone_to_owned().context("duplicating the ring's descriptor")?;
+    let fd = ring
+        .as_fd()
+        .try_clone_to_owned()
+        .context("duplicating the ring's descriptor")?;
     MapData::from_fd(fd).context("opening the ring again")
 }
 
 fn per_record(begin: Instant, records: u64) -> Result<f64> {
     let nanos = float(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    ensure!(records >= OPENS, "the ring held {records} records after {OPENS} opens");
+    ensure!(
+        records >= OPENS,
+        "the ring held {records} records after {OPENS} opens"
+    );
     Ok(nanos / float(records))
 }
 
@@ -143,11 +164,17 @@ impl Encoder {
     }
 
     fn take(&mut self, record: &[u8]) {
-        let Some((header, payload)) = read(record) else { return };
+        let Some((header, payload)) = read(record) else {
+            return;
+        };
         if payload.kind() != Kind::FileOpen {
             return;
         }
-        let comm_len = header.comm.iter().position(|byte| *byte == 0).unwrap_or(header.comm.len());
+        let comm_len = header
+            .comm
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(header.comm.len());
         self.0.push(&EventView {
             time_unix_nanos: 1_767_000_000_000_000_000 + header.boot_ns,
             time_error_nanos: 1_000,

@@ -42,8 +42,9 @@ fn changed(ctx: &BtfTracePointContext, hook: u32, kind: u8) -> i32 {
     };
     let id: u64 = read_or_zero(pointer(cgroup, offset!(cgroup_kn)), offset!(kernfs_id));
     // SAFETY: the tail has CGROUP_PATH_BYTES.
-    let read =
-        unsafe { bpf_probe_read_kernel_str(work.at(TAIL).cast(), CGROUP_PATH_BYTES as u32, path as *const _) };
+    let read = unsafe {
+        bpf_probe_read_kernel_str(work.at(TAIL).cast(), CGROUP_PATH_BYTES as u32, path as *const _)
+    };
     if read <= 0 {
         count_hook(hook, hook::ERROR_READ);
         release(work);
@@ -53,7 +54,11 @@ fn changed(ctx: &BtfTracePointContext, hook: u32, kind: u8) -> i32 {
     *work.header() = Header {
         kind,
         lane: 0,
-        flags: if read as usize == CGROUP_PATH_BYTES { FLAG_PATH_TRUNCATED } else { 0 },
+        flags: if read as usize == CGROUP_PATH_BYTES {
+            FLAG_PATH_TRUNCATED
+        } else {
+            0
+        },
         config_id: 0,
         slots: 0,
         boot_ns: task::now(),
@@ -67,7 +72,11 @@ fn changed(ctx: &BtfTracePointContext, hook: u32, kind: u8) -> i32 {
         start_ns: 0,
         comm: [0; 16],
     };
-    *work.fixed::<Cgroup>() = Cgroup { id, path_len: path_len as u16, reserved: [0; 3] };
+    *work.fixed::<Cgroup>() = Cgroup {
+        id,
+        path_len: path_len as u16,
+        reserved: [0; 3],
+    };
     control(hook, work.at(0), TAIL as u64 + path_len);
     release(work);
     0

@@ -85,8 +85,12 @@ fn socket_address(sk: *const u8, family: u16, v4: usize, v6: usize, to: &mut [u8
 pub fn net_connect(ctx: TracePointContext) -> u32 {
     // SAFETY: every sys_exit tracepoint's record has `long ret` at 16.
     let result = unsafe { *ctx.as_ptr().cast::<u8>().add(16).cast::<i64>() as i32 };
-    let Some(visit) = Visit::enter(hook::CONNECT) else { return 0 };
-    let Some(config) = visit.kind(kind::NET_CONNECT) else { return 0 };
+    let Some(visit) = Visit::enter(hook::CONNECT) else {
+        return 0;
+    };
+    let Some(config) = visit.kind(kind::NET_CONNECT) else {
+        return 0;
+    };
     if config.slots == 0 {
         return 0;
     }
@@ -112,7 +116,11 @@ fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
     let sk = socket(argument(0) as u32);
     connect.result = result;
     connect.latency_ns = LATENCY_UNKNOWN;
-    connect.protocol = if sk.is_null() { 0 } else { read_or_zero::<u16>(sk, offset!(sock_protocol)) };
+    connect.protocol = if sk.is_null() {
+        0
+    } else {
+        read_or_zero::<u16>(sk, offset!(sock_protocol))
+    };
     describe_source(sk, connect);
     // Asked again while it is under way: an answer of its own, and the connect under way still has its end to come.
     if result == -EALREADY {
@@ -191,8 +199,12 @@ pub fn net_state(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn begin(sk: u64) {
-    let Some(visit) = Visit::enter(hook::SOCK_STATE) else { return };
-    let Some(config) = visit.kind(kind::NET_CONNECT) else { return };
+    let Some(visit) = Visit::enter(hook::SOCK_STATE) else {
+        return;
+    };
+    let Some(config) = visit.kind(kind::NET_CONNECT) else {
+        return;
+    };
     if config.slots == 0 || visit.profiles == 0 {
         return;
     }
@@ -219,7 +231,9 @@ fn begin(sk: u64) {
 
 #[inline(always)]
 fn finish(sk: u64, new: i32) {
-    let Some(pending) = PENDING.get_ptr_mut(&sk) else { return };
+    let Some(pending) = PENDING.get_ptr_mut(&sk) else {
+        return;
+    };
     // SAFETY: a map value that only this socket's hooks touch.
     let pending = unsafe { &mut *pending };
     let kernel_sk = sk as *const u8;
@@ -243,7 +257,9 @@ fn finish(sk: u64, new: i32) {
         forget(sk);
         return;
     };
-    let Some(config) = visit.kind(kind::NET_CONNECT) else { return };
+    let Some(config) = visit.kind(kind::NET_CONNECT) else {
+        return;
+    };
     let Some(work) = claim() else {
         count_hook(hook::SOCK_STATE, hook::ERROR_SCRATCH);
         return;
@@ -293,7 +309,11 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executa
             UDP => config.protocol_udp,
             _ => config.protocol_other,
         };
-    let errno = if connect.result < 0 { connect.result.wrapping_neg() } else { 0 };
+    let errno = if connect.result < 0 {
+        connect.result.wrapping_neg()
+    } else {
+        0
+    };
     mask = matching::number(visit, KIND, field::ERRNO, config.any_errno, mask, errno as u32);
     mask = matching::task(visit, KIND, config, mask, who);
     if mask & !config.any_port != 0 {
@@ -303,9 +323,25 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executa
         port[1] = bytes[1];
         mask = matching::net(visit, KIND, field::PORT, config.any_port, mask, 16, &port);
     }
-    let (cidr, bits) = if connect.family == AF_INET { (field::CIDR4, 32) } else { (field::CIDR6, 128) };
-    mask = matching::net(visit, KIND, cidr, config.any_cidr, mask, bits, &connect.destination);
-    let latency = if connect.latency_ns == LATENCY_UNKNOWN { 0 } else { connect.latency_ns };
+    let (cidr, bits) = if connect.family == AF_INET {
+        (field::CIDR4, 32)
+    } else {
+        (field::CIDR6, 128)
+    };
+    mask = matching::net(
+        visit,
+        KIND,
+        cidr,
+        config.any_cidr,
+        mask,
+        bits,
+        &connect.destination,
+    );
+    let latency = if connect.latency_ns == LATENCY_UNKNOWN {
+        0
+    } else {
+        connect.latency_ns
+    };
     if mask & config.min_latency != 0 {
         mask = at_least_latency(visit, KIND, config.min_latency, mask, latency);
     }
@@ -326,6 +362,12 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executa
     let admitted = decide(visit, KIND, mask, now, work.who.start_ns);
     if admitted != 0 {
         work.write_header(visit, KIND, 0, admitted, now);
-        output(visit, KIND, admitted, work.at(0), (size_of::<Header>() + size_of::<Connect>()) as u64);
+        output(
+            visit,
+            KIND,
+            admitted,
+            work.at(0),
+            (size_of::<Header>() + size_of::<Connect>()) as u64,
+        );
     }
 }

@@ -3,7 +3,9 @@
 //! The entry registers still hold the arguments at the exit, so that one hook and no map does it.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
+};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use weir_node_agent_common::config::{KindConfig, field};
@@ -63,7 +65,11 @@ fn result(ctx: &TracePointContext) -> i32 {
     // SAFETY: every sys_exit tracepoint's record has `long ret` there.
     let result = unsafe { *ctx.as_ptr().cast::<u8>().add(RET).cast::<i64>() as i32 };
     // ERESTARTSYS to ERESTART_RESTARTBLOCK are the kernel's own: to the program it is EINTR, or another call.
-    if (-516..=-512).contains(&result) { -4 } else { result }
+    if (-516..=-512).contains(&result) {
+        -4
+    } else {
+        result
+    }
 }
 
 /// `openat(int dfd, const char *filename, int flags, umode_t mode)`.
@@ -107,14 +113,21 @@ pub fn file_openat2(ctx: TracePointContext) -> u32 {
         let mut how = [0_u64; 2];
         // SAFETY: the helper fills the array or leaves it zero.
         unsafe { bpf_probe_read_user((&raw mut how).cast(), 16, argument(2) as *const _) };
-        Arguments { path: argument(1), flags: how[0] as u32, mode: how[1] as u32, relative_to_directory: true }
+        Arguments {
+            path: argument(1),
+            flags: how[0] as u32,
+            mode: how[1] as u32,
+            relative_to_directory: true,
+        }
     })
 }
 
 #[inline(always)]
 fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
     let Some(visit) = Visit::enter(hook) else { return 0 };
-    let Some(config) = visit.kind(kind::FILE_OPEN) else { return 0 };
+    let Some(config) = visit.kind(kind::FILE_OPEN) else {
+        return 0;
+    };
     if config.slots == 0 || visit.profiles == 0 {
         return 0;
     }
@@ -128,7 +141,14 @@ fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
             _ => config.access_read & config.access_write,
         };
     let errno = if result < 0 { result.wrapping_neg() } else { 0 };
-    mask = matching::number(&visit, kind::FILE_OPEN, field::ERRNO, config.any_errno, mask, errno as u32);
+    mask = matching::number(
+        &visit,
+        kind::FILE_OPEN,
+        field::ERRNO,
+        config.any_errno,
+        mask,
+        errno as u32,
+    );
     if mask == 0 {
         return 0;
     }
@@ -142,7 +162,14 @@ fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
 }
 
 #[inline(always)]
-fn record(visit: &Visit, config: &KindConfig, mask: u64, result: i32, arguments: &Arguments, work: &mut Work) {
+fn record(
+    visit: &Visit,
+    config: &KindConfig,
+    mask: u64,
+    result: i32,
+    arguments: &Arguments,
+    work: &mut Work,
+) {
     let now = task::now();
     work.who.fill(visit);
     let start_ns = work.who.start_ns;
@@ -191,5 +218,11 @@ fn record(visit: &Visit, config: &KindConfig, mask: u64, result: i32, arguments:
         mode: arguments.mode,
     };
     work.write_header(visit, kind::FILE_OPEN, flags, admitted, now);
-    output(visit, kind::FILE_OPEN, admitted, work.at(0), TAIL as u64 + bound::<511>(path_len));
+    output(
+        visit,
+        kind::FILE_OPEN,
+        admitted,
+        work.at(0),
+        TAIL as u64 + bound::<511>(path_len),
+    );
 }

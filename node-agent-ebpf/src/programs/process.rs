@@ -29,8 +29,12 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 /// after its new program is in place.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
-    let Some(visit) = Visit::enter(hook::PROCESS_EXEC) else { return 0 };
-    let Some(config) = visit.kind(kind::PROCESS_EXEC) else { return 0 };
+    let Some(visit) = Visit::enter(hook::PROCESS_EXEC) else {
+        return 0;
+    };
+    let Some(config) = visit.kind(kind::PROCESS_EXEC) else {
+        return 0;
+    };
     let for_table = config.flags & KIND_TABLE != 0;
     if config.slots == 0 && !for_table {
         return 0;
@@ -60,7 +64,12 @@ fn exec(
     let mut mask = matching::task(visit, kind::PROCESS_EXEC, config, config.slots, &work.who);
     if mask & !config.any_binary != 0 {
         // The fixed part is eight bytes: the key's head lies over it and is rewritten below.
-        let listed = matching::path(visit, kind::PROCESS_EXEC, field::BINARY, work.at(size_of::<Header>()));
+        let listed = matching::path(
+            visit,
+            kind::PROCESS_EXEC,
+            field::BINARY,
+            work.at(size_of::<Header>()),
+        );
         mask &= config.any_binary | listed;
     }
     let admitted = decide(visit, kind::PROCESS_EXEC, mask, now, start_ns);
@@ -81,11 +90,19 @@ fn exec(
         if whole > ARGS_BYTES as u64 {
             flags |= FLAG_ARGS_TRUNCATED;
         }
-        let kept = bound::<2047>(if whole > ARGS_BYTES as u64 { ARGS_BYTES as u64 } else { whole });
+        let kept = bound::<2047>(if whole > ARGS_BYTES as u64 {
+            ARGS_BYTES as u64
+        } else {
+            whole
+        });
         if kept <= ARGS_BYTES as u64 {
             // SAFETY: `exe_len` is below 512 and `kept` at most ARGS_BYTES, inside the record's tail.
             let read = unsafe {
-                bpf_probe_read_user(work.at(EXEC_TAIL + exe_len as usize).cast(), kept as u32, from as *const _)
+                bpf_probe_read_user(
+                    work.at(EXEC_TAIL + exe_len as usize).cast(),
+                    kept as u32,
+                    from as *const _,
+                )
             };
             if read == 0 {
                 args_len = kept;
@@ -94,11 +111,21 @@ fn exec(
             }
         }
     }
-    *work.fixed::<Exec>() = Exec { exe_len: exe_len as u16, args_len: args_len as u16, reserved: 0 };
+    *work.fixed::<Exec>() = Exec {
+        exe_len: exe_len as u16,
+        args_len: args_len as u16,
+        reserved: 0,
+    };
     work.write_header(visit, kind::PROCESS_EXEC, flags, admitted, now);
     let len = EXEC_TAIL as u64 + exe_len + bound::<2047>(args_len);
     const LONGEST: u64 = (EXEC_TAIL + PATH_BYTES + ARGS_BYTES) as u64;
-    output(visit, kind::PROCESS_EXEC, admitted, work.at(0), if len > LONGEST { LONGEST } else { len });
+    output(
+        visit,
+        kind::PROCESS_EXEC,
+        admitted,
+        work.at(0),
+        if len > LONGEST { LONGEST } else { len },
+    );
 }
 
 /// `sched_process_exit(struct task_struct *p)`, from 6.16 on with `bool group_dead`, in the ending task.
@@ -114,8 +141,12 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     } else if read_or_zero::<i32>(signal, offset!(signal_live)) != 0 {
         return 0;
     }
-    let Some(visit) = Visit::enter(hook::PROCESS_EXIT) else { return 0 };
-    let Some(config) = visit.kind(kind::PROCESS_EXIT) else { return 0 };
+    let Some(visit) = Visit::enter(hook::PROCESS_EXIT) else {
+        return 0;
+    };
+    let Some(config) = visit.kind(kind::PROCESS_EXIT) else {
+        return 0;
+    };
     let for_table = config.flags & KIND_TABLE != 0;
     if config.slots == 0 && !for_table {
         return 0;
@@ -141,14 +172,29 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     work.who.fill(&visit);
     let start_ns = work.who.start_ns;
     let mut mask = matching::task(&visit, kind::PROCESS_EXIT, config, config.slots, &work.who);
-    mask = matching::number(&visit, kind::PROCESS_EXIT, field::SIGNAL, config.any_signal, mask, status & 0x7f);
+    mask = matching::number(
+        &visit,
+        kind::PROCESS_EXIT,
+        field::SIGNAL,
+        config.any_signal,
+        mask,
+        status & 0x7f,
+    );
     if mask & !config.any_binary != 0 {
         mask &= config.any_binary | binary(&visit, kind::PROCESS_EXIT, work, task);
     }
     let admitted = decide(&visit, kind::PROCESS_EXIT, mask, now, start_ns);
     if admitted != 0 || for_table {
-        let duration_ns = if start_ns == 0 { 0 } else { now.wrapping_sub(start_ns) };
-        *work.fixed::<Exit>() = Exit { status, reserved: 0, duration_ns };
+        let duration_ns = if start_ns == 0 {
+            0
+        } else {
+            now.wrapping_sub(start_ns)
+        };
+        *work.fixed::<Exit>() = Exit {
+            status,
+            reserved: 0,
+            duration_ns,
+        };
         let flags = if for_table { FLAG_TABLE } else { 0 };
         work.write_header(&visit, kind::PROCESS_EXIT, flags, admitted, now);
         let len = (size_of::<Header>() + size_of::<Exit>()) as u64;

@@ -37,9 +37,17 @@ struct Member {
 }
 
 enum Type {
-    Composite { name: u32, members: std::ops::Range<usize> },
-    Alias { name: u32, target: u32 },
-    FunctionPrototype { arguments: u32 },
+    Composite {
+        name: u32,
+        members: std::ops::Range<usize>,
+    },
+    Alias {
+        name: u32,
+        target: u32,
+    },
+    FunctionPrototype {
+        arguments: u32,
+    },
     Other,
 }
 
@@ -58,7 +66,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn u32(&mut self) -> Result<u32, BtfError> {
-        let word = self.bytes.get(self.at..self.at + 4).ok_or(BtfError::Malformed("truncated type section"))?;
+        let word = self
+            .bytes
+            .get(self.at..self.at + 4)
+            .ok_or(BtfError::Malformed("truncated type section"))?;
         self.at += 4;
         Ok(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
     }
@@ -82,8 +93,10 @@ impl Btf {
 
     /// Reads a file of types.
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| BtfError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
         Self::parse(&bytes)
     }
 
@@ -93,21 +106,36 @@ impl Btf {
         if u16::from_le_bytes([header[0], header[1]]) != MAGIC {
             return Err(BtfError::Malformed("wrong magic or byte order"));
         }
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize
+        };
         let section = |offset: usize, len: usize| {
-            let start = word(4).checked_add(offset).ok_or(BtfError::Malformed("section offset"))?;
-            let end = start.checked_add(len).ok_or(BtfError::Malformed("section length"))?;
-            bytes.get(start..end).ok_or(BtfError::Malformed("a section reaches past the end"))
+            let start = word(4)
+                .checked_add(offset)
+                .ok_or(BtfError::Malformed("section offset"))?;
+            let end = start
+                .checked_add(len)
+                .ok_or(BtfError::Malformed("section length"))?;
+            bytes
+                .get(start..end)
+                .ok_or(BtfError::Malformed("a section reaches past the end"))
         };
         let strings = section(word(16), word(20))?.to_vec();
-        let mut btf =
-            Self { types: vec![Type::Other], members: Vec::new(), strings, by_name: HashMap::new() };
+        let mut btf = Self {
+            types: vec![Type::Other],
+            members: Vec::new(),
+            strings,
+            by_name: HashMap::new(),
+        };
         btf.read_types(section(word(8), word(12))?)?;
         Ok(btf)
     }
 
     fn read_types(&mut self, section: &[u8]) -> Result<(), BtfError> {
-        let mut reader = Reader { bytes: section, at: 0 };
+        let mut reader = Reader {
+            bytes: section,
+            at: 0,
+        };
         while reader.at < section.len() {
             let (name, info, size_or_type) = (reader.u32()?, reader.u32()?, reader.u32()?);
             let entries = info & 0xffff;
@@ -130,9 +158,16 @@ impl Btf {
                     for _ in 0..entries {
                         let (name, type_id, offset) = (reader.u32()?, reader.u32()?, reader.u32()?);
                         let bit_offset = if bitfields { offset & 0x00ff_ffff } else { offset };
-                        self.members.push(Member { name, type_id, bit_offset });
+                        self.members.push(Member {
+                            name,
+                            type_id,
+                            bit_offset,
+                        });
                     }
-                    Type::Composite { name, members: from..self.members.len() }
+                    Type::Composite {
+                        name,
+                        members: from..self.members.len(),
+                    }
                 }
                 // Enum: two words an entry.
                 6 => {
@@ -140,7 +175,10 @@ impl Btf {
                     Type::Other
                 }
                 // Typedef, volatile, const, restrict, type tag.
-                8..=11 | 18 => Type::Alias { name, target: size_or_type },
+                8..=11 | 18 => Type::Alias {
+                    name,
+                    target: size_or_type,
+                },
                 // Function prototype.
                 13 => {
                     reader.skip(entries * 2)?;
@@ -155,7 +193,14 @@ impl Btf {
             };
             let id = u32::try_from(self.types.len()).map_err(|_| BtfError::Malformed("too many types"))?;
             // Pointers are looked through like aliases.
-            let this = if info >> 24 & 0x1f == 2 { Type::Alias { name: 0, target: size_or_type } } else { this };
+            let this = if info >> 24 & 0x1f == 2 {
+                Type::Alias {
+                    name: 0,
+                    target: size_or_type,
+                }
+            } else {
+                this
+            };
             if let Type::Composite { name, .. } | Type::Alias { name, .. } = &this
                 && *name != 0
             {
@@ -187,7 +232,9 @@ impl Btf {
         if nesting > MAX_NESTING {
             return None;
         }
-        let Type::Composite { members, .. } = self.type_of(id)? else { return None };
+        let Type::Composite { members, .. } = self.type_of(id)? else {
+            return None;
+        };
         let members = self.members.get(members.clone())?;
         members.iter().find_map(|member| {
             if self.string(member.name) == wanted {
@@ -248,11 +295,18 @@ mod tests {
     #[test]
     fn running_kernel_has_the_fields_that_every_hook_needs() {
         let Ok(btf) = Btf::from_kernel() else {
-            assert!(std::env::var_os("CI").is_none(), "no BTF of the running kernel at {VMLINUX}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no BTF of the running kernel at {VMLINUX}"
+            );
             eprintln!("SKIPPED: no BTF of the running kernel");
             return;
         };
-        for (structure, member) in [("task_struct", "tgid"), ("mm_struct", "exe_file"), ("sock_common", "skc_daddr")] {
+        for (structure, member) in [
+            ("task_struct", "tgid"),
+            ("mm_struct", "exe_file"),
+            ("sock_common", "skc_daddr"),
+        ] {
             assert!(btf.offset_of(structure, member).is_some(), "{structure}.{member}");
         }
         assert_eq!(btf.tracepoint_arguments("sched_process_exec"), Some(3));

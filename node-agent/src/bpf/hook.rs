@@ -60,14 +60,44 @@ impl Hook {
 }
 
 /// What the identity of a task and the walk to its executable read.
-const TASK: &[&str] = &["task_", "mm_", "file_path", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_"];
+const TASK: &[&str] = &[
+    "task_",
+    "mm_",
+    "file_path",
+    "path_",
+    "dentry_",
+    "qstr_",
+    "vfsmount_",
+    "mount_",
+    "fs_",
+];
 /// And what tells how a process ended.
 const EXIT: &[&str] = &[
-    "task_", "mm_", "file_path", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_", "signal_",
+    "task_",
+    "mm_",
+    "file_path",
+    "path_",
+    "dentry_",
+    "qstr_",
+    "vfsmount_",
+    "mount_",
+    "fs_",
+    "signal_",
 ];
 /// And what leads from a descriptor to its socket.
 const SOCKET: &[&str] = &[
-    "task_", "mm_", "file_", "path_", "dentry_", "qstr_", "vfsmount_", "mount_", "fs_", "files_", "fdtable_", "socket_",
+    "task_",
+    "mm_",
+    "file_",
+    "path_",
+    "dentry_",
+    "qstr_",
+    "vfsmount_",
+    "mount_",
+    "fs_",
+    "files_",
+    "fdtable_",
+    "socket_",
     "sock_",
 ];
 /// What names a cgroup.
@@ -75,9 +105,28 @@ const CGROUP: &[&str] = &["cgroup_", "kernfs_", "root_"];
 
 /// Every hook there is.
 pub const HOOKS: [Hook; hook::COUNT as usize] = [
-    typed(hook::PROCESS_EXEC, "process_exec", "sched_process_exec", Some(EventKind::ProcessExec), TASK),
-    typed(hook::PROCESS_EXIT, "process_exit", "sched_process_exit", Some(EventKind::ProcessExit), EXIT),
-    syscall(hook::CONNECT, "net_connect", "sys_exit_connect", EventKind::NetConnect, true, SOCKET),
+    typed(
+        hook::PROCESS_EXEC,
+        "process_exec",
+        "sched_process_exec",
+        Some(EventKind::ProcessExec),
+        TASK,
+    ),
+    typed(
+        hook::PROCESS_EXIT,
+        "process_exit",
+        "sched_process_exit",
+        Some(EventKind::ProcessExit),
+        EXIT,
+    ),
+    syscall(
+        hook::CONNECT,
+        "net_connect",
+        "sys_exit_connect",
+        EventKind::NetConnect,
+        true,
+        SOCKET,
+    ),
     Hook {
         number: hook::SOCK_STATE,
         program: "net_state",
@@ -87,10 +136,38 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         fields: SOCKET,
         essential: true,
     },
-    syscall(hook::OPENAT, "file_openat", "sys_exit_openat", EventKind::FileOpen, true, TASK),
-    syscall(hook::OPEN, "file_open", "sys_exit_open", EventKind::FileOpen, false, TASK),
-    syscall(hook::OPENAT2, "file_openat2", "sys_exit_openat2", EventKind::FileOpen, false, TASK),
-    syscall(hook::CREAT, "file_creat", "sys_exit_creat", EventKind::FileOpen, false, TASK),
+    syscall(
+        hook::OPENAT,
+        "file_openat",
+        "sys_exit_openat",
+        EventKind::FileOpen,
+        true,
+        TASK,
+    ),
+    syscall(
+        hook::OPEN,
+        "file_open",
+        "sys_exit_open",
+        EventKind::FileOpen,
+        false,
+        TASK,
+    ),
+    syscall(
+        hook::OPENAT2,
+        "file_openat2",
+        "sys_exit_openat2",
+        EventKind::FileOpen,
+        false,
+        TASK,
+    ),
+    syscall(
+        hook::CREAT,
+        "file_creat",
+        "sys_exit_creat",
+        EventKind::FileOpen,
+        false,
+        TASK,
+    ),
     typed(hook::CGROUP_MKDIR, "cgroup_mkdir", "cgroup_mkdir", None, CGROUP),
     typed(hook::CGROUP_RMDIR, "cgroup_rmdir", "cgroup_rmdir", None, CGROUP),
 ];
@@ -102,7 +179,15 @@ const fn typed(
     kind: Option<EventKind>,
     fields: &'static [&'static str],
 ) -> Hook {
-    Hook { number, program, attach: Attach::Typed(name), needed: Needed::Always, kind, fields, essential: true }
+    Hook {
+        number,
+        program,
+        attach: Attach::Typed(name),
+        needed: Needed::Always,
+        kind,
+        fields,
+        essential: true,
+    }
 }
 
 const fn syscall(
@@ -114,5 +199,13 @@ const fn syscall(
     fields: &'static [&'static str],
 ) -> Hook {
     let attach = Attach::Classic("syscalls", name);
-    Hook { number, program, attach, needed: Needed::For(kind), kind: Some(kind), fields, essential }
+    Hook {
+        number,
+        program,
+        attach,
+        needed: Needed::For(kind),
+        kind: Some(kind),
+        fields,
+        essential,
+    }
 }

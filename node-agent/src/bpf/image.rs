@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_node_agent_common::config::{
-    KIND_TABLE, KindConfig, PATH_KEY_BYTES, SLOT_DRY_RUN, SLOT_PER_CONTAINER, SLOT_PER_POD, SLOT_SAMPLE_BY_PROCESS,
-    SlotConfig, field,
+    KIND_TABLE, KindConfig, PATH_KEY_BYTES, SLOT_DRY_RUN, SLOT_PER_CONTAINER, SLOT_PER_POD,
+    SLOT_SAMPLE_BY_PROCESS, SlotConfig, field,
 };
 use weir_node_agent_common::{kind, limit};
 use weir_profile::api::{Access, Mode, Per, Protocol, SampleBy};
@@ -67,7 +67,10 @@ impl Image {
 
     /// The kinds that have a slot.
     pub fn collected(&self) -> impl Iterator<Item = u8> + '_ {
-        self.kinds.iter().filter(|(_, config)| config.slots != 0).map(|(number, _)| *number)
+        self.kinds
+            .iter()
+            .filter(|(_, config)| config.slots != 0)
+            .map(|(number, _)| *number)
     }
 
     fn add(&mut self, profile: &PlacedProfile, slot: &PlacedSlot) {
@@ -89,11 +92,25 @@ impl Image {
             min_latency_microseconds,
         } = &slot.matches;
         let words = |numbers: &mut dyn Iterator<Item = u32>| numbers.map(word).collect::<Vec<_>>();
-        let any_comm = self.exact(number, field::COMM, bit, comm.iter().map(|comm| text(comm)).collect());
+        let any_comm = self.exact(
+            number,
+            field::COMM,
+            bit,
+            comm.iter().map(|comm| text(comm)).collect(),
+        );
         let any_uid = self.exact(number, field::UID, bit, words(&mut uids.iter().copied()));
-        let any_errno = self.exact(number, field::ERRNO, bit, words(&mut errnos.iter().map(|errno| u32::from(*errno))));
-        let any_signal =
-            self.exact(number, field::SIGNAL, bit, words(&mut signals.iter().map(|signal| u32::from(*signal))));
+        let any_errno = self.exact(
+            number,
+            field::ERRNO,
+            bit,
+            words(&mut errnos.iter().map(|errno| u32::from(*errno))),
+        );
+        let any_signal = self.exact(
+            number,
+            field::SIGNAL,
+            bit,
+            words(&mut signals.iter().map(|signal| u32::from(*signal))),
+        );
         let any_binary = self.strings(number, field::BINARY, bit, binaries.as_ref());
         let any_path = self.strings(number, field::PATH, bit, paths.as_ref());
         for (from, to) in ports {
@@ -115,7 +132,10 @@ impl Image {
                     field::CIDR6
                 }
             };
-            *self.nets.entry((number, field, u32::from(cidr.prefix), value)).or_default() |= bit;
+            *self
+                .nets
+                .entry((number, field, u32::from(cidr.prefix), value))
+                .or_default() |= bit;
         }
         let config = self.kinds.entry(number).or_insert(KindConfig::EMPTY);
         config.slots |= bit;
@@ -132,13 +152,28 @@ impl Image {
         set(|config| &mut config.any_path, any_path);
         set(|config| &mut config.any_port, ports.is_empty());
         set(|config| &mut config.any_cidr, cidrs.is_empty());
-        set(|config| &mut config.access_read, !matches!(access, Some(Access::Write | Access::ReadWrite)));
-        set(|config| &mut config.access_write, !matches!(access, Some(Access::Read | Access::ReadWrite)));
+        set(
+            |config| &mut config.access_read,
+            !matches!(access, Some(Access::Write | Access::ReadWrite)),
+        );
+        set(
+            |config| &mut config.access_write,
+            !matches!(access, Some(Access::Read | Access::ReadWrite)),
+        );
         set(|config| &mut config.access_read_write, true);
-        set(|config| &mut config.protocol_tcp, !matches!(protocol, Some(Protocol::Udp)));
-        set(|config| &mut config.protocol_udp, !matches!(protocol, Some(Protocol::Tcp)));
+        set(
+            |config| &mut config.protocol_tcp,
+            !matches!(protocol, Some(Protocol::Udp)),
+        );
+        set(
+            |config| &mut config.protocol_udp,
+            !matches!(protocol, Some(Protocol::Tcp)),
+        );
         set(|config| &mut config.protocol_other, protocol.is_none());
-        set(|config| &mut config.min_latency, min_latency_microseconds.is_some());
+        set(
+            |config| &mut config.min_latency,
+            min_latency_microseconds.is_some(),
+        );
     }
 
     /// Lists the values for the slot; true when there is none, so that any value passes.
@@ -151,7 +186,9 @@ impl Image {
     }
 
     fn strings(&mut self, number: u8, field: u8, bit: u64, strings: Option<&StringMatches>) -> bool {
-        let Some(StringMatches { exact, prefix }) = strings else { return true };
+        let Some(StringMatches { exact, prefix }) = strings else {
+            return true;
+        };
         let whole = exact.iter().map(|path| [path.as_bytes(), &[0]].concat());
         let leading = prefix.iter().map(|path| path.as_bytes().to_vec());
         for key in whole.chain(leading) {
@@ -168,14 +205,20 @@ impl Image {
         let own = self.paths.clone();
         for ((number, field, path), mask) in &mut self.paths {
             for len in 0..path.len() {
-                *mask |= own.get(&(*number, *field, path[..len].to_vec())).copied().unwrap_or(0);
+                *mask |= own
+                    .get(&(*number, *field, path[..len].to_vec()))
+                    .copied()
+                    .unwrap_or(0);
             }
         }
         let own = self.nets.clone();
         for ((number, field, bits, value), mask) in &mut self.nets {
             for len in 0..*bits {
                 let shorter = u128::from_be_bytes(*value) & leading_ones(len);
-                *mask |= own.get(&(*number, *field, len, shorter.to_be_bytes())).copied().unwrap_or(0);
+                *mask |= own
+                    .get(&(*number, *field, len, shorter.to_be_bytes()))
+                    .copied()
+                    .unwrap_or(0);
             }
         }
     }
@@ -195,7 +238,11 @@ fn slot_config(profile: &PlacedProfile, slot: &PlacedSlot) -> SlotConfig {
         profile_tolerance: 0,
         workload_interval: 0,
         workload_tolerance: 0,
-        min_latency_ns: slot.matches.min_latency_microseconds.unwrap_or(0).saturating_mul(1000),
+        min_latency_ns: slot
+            .matches
+            .min_latency_microseconds
+            .unwrap_or(0)
+            .saturating_mul(1000),
         reserved: [0; 2],
     };
     if profile.mode == Mode::DryRun {
@@ -245,7 +292,11 @@ fn text(comm: &str) -> [u8; 16] {
 }
 
 fn leading_ones(bits: u32) -> u128 {
-    if bits == 0 { 0 } else { u128::MAX << (128 - bits.min(128)) }
+    if bits == 0 {
+        0
+    } else {
+        u128::MAX << (128 - bits.min(128))
+    }
 }
 
 /// The fewest prefixes that cover a range of ports: (bits, first port).

@@ -31,7 +31,9 @@ pub enum KernelError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// Waiting for running programs is not possible.
-    #[error("membarrier(2) is refused, so that running programs cannot be waited for; allow it in the seccomp profile")]
+    #[error(
+        "membarrier(2) is refused, so that running programs cannot be waited for; allow it in the seccomp profile"
+    )]
     Grace(#[source] rustix::io::Errno),
     /// Who we are could not be told, and the agent would observe itself.
     #[error("the agent could not learn its own process id from the kernel, and would observe itself")]
@@ -94,17 +96,43 @@ impl Kernel {
         };
         let control = Ring::new(ring_map(&mut object.ebpf, "CONTROL")?)?;
         let bulk = Ring::new(ring_map(&mut object.ebpf, "BULK")?)?;
-        let open = |name| move |source| MapsError::Kernel { action: "open", map: name, source };
-        let scope = take(&mut object.ebpf, "SCOPE")?.try_into().map_err(open("SCOPE"))?;
+        let open = |name| {
+            move |source| MapsError::Kernel {
+                action: "open",
+                map: name,
+                source,
+            }
+        };
+        let scope = take(&mut object.ebpf, "SCOPE")?
+            .try_into()
+            .map_err(open("SCOPE"))?;
         let wake = take(&mut object.ebpf, "WAKE")?.try_into().map_err(open("WAKE"))?;
         let maps = Maps::take(&mut object.ebpf)?;
         let hooks = object
             .hooks
             .into_iter()
-            .map(|loaded| HookState { loaded, link: None, attach_error: None })
+            .map(|loaded| HookState {
+                loaded,
+                link: None,
+                attach_error: None,
+            })
             .collect();
-        let kernel = Self { ebpf: object.ebpf, maps, hooks, word: Active::new(0, 0, 0) };
-        Ok((kernel, DrainParts { control, bulk, scope, wake, seed }))
+        let kernel = Self {
+            ebpf: object.ebpf,
+            maps,
+            hooks,
+            word: Active::new(0, 0, 0),
+        };
+        Ok((
+            kernel,
+            DrainParts {
+                control,
+                bulk,
+                scope,
+                wake,
+                seed,
+            },
+        ))
     }
 
     /// The maps.
@@ -200,16 +228,25 @@ impl Kernel {
     pub fn supported(&self) -> BTreeSet<EventKind> {
         let failed = |kind: &EventKind| {
             HOOKS.iter().zip(&self.hooks).any(|(hook, state)| {
-                hook.kind == Some(*kind) && hook.essential && (state.loaded.is_err() || state.attach_error.is_some())
+                hook.kind == Some(*kind)
+                    && hook.essential
+                    && (state.loaded.is_err() || state.attach_error.is_some())
             })
         };
-        EventKind::ALL.iter().copied().filter(|kind| !failed(kind)).collect()
+        EventKind::ALL
+            .iter()
+            .copied()
+            .filter(|kind| !failed(kind))
+            .collect()
     }
 
     /// How often the kernel skipped each hook's program, by the order of [`HOOKS`].
     #[must_use]
     pub fn missed(&self) -> Vec<u64> {
-        HOOKS.iter().map(|hook| super::missed::of(&self.ebpf, hook.program)).collect()
+        HOOKS
+            .iter()
+            .map(|hook| super::missed::of(&self.ebpf, hook.program))
+            .collect()
     }
 }
 
@@ -233,7 +270,9 @@ fn ring_map(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, MapsError> {
 }
 
 fn place(ebpf: &mut Ebpf, hook: &Hook) -> Result<Link, HookError> {
-    let program = ebpf.program_mut(hook.program).ok_or_else(|| HookError::Attach("not in the object".into()))?;
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| HookError::Attach("not in the object".into()))?;
     let failed = |error: ProgramError| HookError::Attach(chain(&error));
     match hook.attach {
         Attach::Typed(_) => {
@@ -248,7 +287,9 @@ fn place(ebpf: &mut Ebpf, hook: &Hook) -> Result<Link, HookError> {
 }
 
 fn detach(ebpf: &mut Ebpf, hook: &Hook, link: Link) -> Result<(), HookError> {
-    let program = ebpf.program_mut(hook.program).ok_or_else(|| HookError::Attach("not in the object".into()))?;
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| HookError::Attach("not in the object".into()))?;
     let failed = |error: ProgramError| HookError::Attach(chain(&error));
     match link {
         Link::Typed(link) => {

@@ -4,8 +4,8 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use weir_node_agent_common::config::{
-    Active, ExactKey, KEY_HEAD_BITS, KEYED_WORKLOADS, KindConfig, NetKey, PATH_KEY_BYTES, PathKey, SLOTS_PER_KIND,
-    SlotConfig, keyed_index, kind_index, slot_index,
+    Active, ExactKey, KEY_HEAD_BITS, KEYED_WORKLOADS, KindConfig, NetKey, PATH_KEY_BYTES, PathKey,
+    SLOTS_PER_KIND, SlotConfig, keyed_index, kind_index, slot_index,
 };
 use weir_node_agent_common::outcome::{self, MAX_SLOTS};
 use weir_node_agent_common::{hook, kind};
@@ -90,9 +90,15 @@ impl Maps {
     pub fn write(&mut self, side: u32, image: &Image) -> Result<(), MapsError> {
         let index = (side & 1) as usize;
         let before = std::mem::take(&mut self.written[index]);
-        let result = self.replace(side, &before, image).and_then(|()| self.read_back(side, image));
+        let result = self
+            .replace(side, &before, image)
+            .and_then(|()| self.read_back(side, image));
         // After a failure the side holds a mixture: the union is what a later write must remove.
-        self.written[index] = if result.is_ok() { image.clone() } else { union(before, image) };
+        self.written[index] = if result.is_ok() {
+            image.clone()
+        } else {
+            union(before, image)
+        };
         result
     }
 
@@ -100,7 +106,9 @@ impl Maps {
         for number in 0..u8::try_from(kind::MAX_KINDS).unwrap_or(u8::MAX) {
             let config = image.kinds.get(&number).copied().unwrap_or(KindConfig::EMPTY);
             if before.kinds.get(&number) != Some(&config) {
-                self.kinds.set(kind_index(side, number), config, 0).map_err(failed("write", "KINDS"))?;
+                self.kinds
+                    .set(kind_index(side, number), config, 0)
+                    .map_err(failed("write", "KINDS"))?;
             }
         }
         for ((number, bit), config) in &image.slots {
@@ -111,26 +119,35 @@ impl Maps {
             gone(self.exact.remove(&exact_key(side, key))).map_err(failed("remove from", "MATCH_EXACT"))?;
         }
         for (key, mask) in &image.exact {
-            self.exact.insert(exact_key(side, key), mask, 0).map_err(failed("write", "MATCH_EXACT"))?;
+            self.exact
+                .insert(exact_key(side, key), mask, 0)
+                .map_err(failed("write", "MATCH_EXACT"))?;
         }
         for key in before.paths.keys().filter(|key| !image.paths.contains_key(*key)) {
             gone(self.paths.remove(&path_key(side, key))).map_err(failed("remove from", "MATCH_PATH"))?;
         }
         for (key, mask) in &image.paths {
-            self.paths.insert(&path_key(side, key), mask, 0).map_err(failed("write", "MATCH_PATH"))?;
+            self.paths
+                .insert(&path_key(side, key), mask, 0)
+                .map_err(failed("write", "MATCH_PATH"))?;
         }
         for key in before.nets.keys().filter(|key| !image.nets.contains_key(*key)) {
             gone(self.nets.remove(&net_key(side, key))).map_err(failed("remove from", "MATCH_NET"))?;
         }
         for (key, mask) in &image.nets {
-            self.nets.insert(&net_key(side, key), mask, 0).map_err(failed("write", "MATCH_NET"))?;
+            self.nets
+                .insert(&net_key(side, key), mask, 0)
+                .map_err(failed("write", "MATCH_NET"))?;
         }
         Ok(())
     }
 
     fn read_back(&self, side: u32, image: &Image) -> Result<(), MapsError> {
         for (number, config) in &image.kinds {
-            let read = self.kinds.get(&kind_index(side, *number), 0).map_err(failed("read", "KINDS"))?;
+            let read = self
+                .kinds
+                .get(&kind_index(side, *number), 0)
+                .map_err(failed("read", "KINDS"))?;
             if read != *config {
                 return Err(MapsError::ReadBack("KINDS"));
             }
@@ -142,17 +159,32 @@ impl Maps {
             }
         }
         for (key, mask) in &image.exact {
-            if self.exact.get(&exact_key(side, key), 0).map_err(failed("read", "MATCH_EXACT"))? != *mask {
+            if self
+                .exact
+                .get(&exact_key(side, key), 0)
+                .map_err(failed("read", "MATCH_EXACT"))?
+                != *mask
+            {
                 return Err(MapsError::ReadBack("MATCH_EXACT"));
             }
         }
         for (key, mask) in &image.paths {
-            if self.paths.get(&path_key(side, key), 0).map_err(failed("read", "MATCH_PATH"))? != *mask {
+            if self
+                .paths
+                .get(&path_key(side, key), 0)
+                .map_err(failed("read", "MATCH_PATH"))?
+                != *mask
+            {
                 return Err(MapsError::ReadBack("MATCH_PATH"));
             }
         }
         for (key, mask) in &image.nets {
-            if self.nets.get(&net_key(side, key), 0).map_err(failed("read", "MATCH_NET"))? != *mask {
+            if self
+                .nets
+                .get(&net_key(side, key), 0)
+                .map_err(failed("read", "MATCH_NET"))?
+                != *mask
+            {
                 return Err(MapsError::ReadBack("MATCH_NET"));
             }
         }
@@ -166,7 +198,10 @@ impl Maps {
 
     /// The running word.
     pub fn active(&self) -> Result<Active, MapsError> {
-        self.active.get(&0, 0).map(Active).map_err(failed("read", "ACTIVE"))
+        self.active
+            .get(&0, 0)
+            .map(Active)
+            .map_err(failed("read", "ACTIVE"))
     }
 
     /// Outcome counters of a slot on a lane.
@@ -204,7 +239,9 @@ impl Maps {
         let tat = self.buckets.get(&index, 0).map_err(failed("read", "BUCKET"))?;
         let latest = now().saturating_add(tolerance_ns);
         if tat > latest {
-            self.buckets.set(index, latest, 0).map_err(failed("write", "BUCKET"))?;
+            self.buckets
+                .set(index, latest, 0)
+                .map_err(failed("write", "BUCKET"))?;
         }
         Ok(())
     }
@@ -240,9 +277,15 @@ fn sum<'a, const N: usize>(values: impl Iterator<Item = &'a [u64; N]>) -> [u64; 
 
 fn union(mut before: Image, image: &Image) -> Image {
     before.kinds.clear();
-    before.exact.extend(image.exact.iter().map(|(key, mask)| (*key, *mask)));
-    before.paths.extend(image.paths.iter().map(|(key, mask)| (key.clone(), *mask)));
-    before.nets.extend(image.nets.iter().map(|(key, mask)| (*key, *mask)));
+    before
+        .exact
+        .extend(image.exact.iter().map(|(key, mask)| (*key, *mask)));
+    before
+        .paths
+        .extend(image.paths.iter().map(|(key, mask)| (key.clone(), *mask)));
+    before
+        .nets
+        .extend(image.nets.iter().map(|(key, mask)| (*key, *mask)));
     before
 }
 
@@ -260,7 +303,13 @@ fn side_byte(side: u32) -> u8 {
 }
 
 fn exact_key(side: u32, (kind, field, value): &(u8, u8, [u8; 16])) -> ExactKey {
-    ExactKey { side: side_byte(side), kind: *kind, field: *field, reserved: 0, value: *value }
+    ExactKey {
+        side: side_byte(side),
+        kind: *kind,
+        field: *field,
+        reserved: 0,
+        value: *value,
+    }
 }
 
 fn path_key(side: u32, (kind, field, path): &Path) -> Key<PathKey> {
@@ -268,11 +317,26 @@ fn path_key(side: u32, (kind, field, path): &Path) -> Key<PathKey> {
     let len = path.len().min(PATH_KEY_BYTES);
     bytes[..len].copy_from_slice(&path[..len]);
     let bits = KEY_HEAD_BITS + 8 * u32::try_from(len).unwrap_or(0);
-    Key::new(bits, PathKey { side: side_byte(side), kind: *kind, field: *field, reserved: 0, path: bytes })
+    Key::new(
+        bits,
+        PathKey {
+            side: side_byte(side),
+            kind: *kind,
+            field: *field,
+            reserved: 0,
+            path: bytes,
+        },
+    )
 }
 
 fn net_key(side: u32, (kind, field, bits, value): &Net) -> Key<NetKey> {
-    let data = NetKey { side: side_byte(side), kind: *kind, field: *field, reserved: 0, value: *value };
+    let data = NetKey {
+        side: side_byte(side),
+        kind: *kind,
+        field: *field,
+        reserved: 0,
+        value: *value,
+    };
     Key::new(KEY_HEAD_BITS + bits, data)
 }
 

@@ -6,13 +6,19 @@ use aya::Ebpf;
 
 /// The program's misses; 0 where this kernel does not tell (before 5.12) or the program is not loaded.
 pub(super) fn of(ebpf: &Ebpf, program: &str) -> u64 {
-    let Some(Ok(fd)) = ebpf.program(program).map(aya::programs::Program::fd) else { return 0 };
+    let Some(Ok(fd)) = ebpf.program(program).map(aya::programs::Program::fd) else {
+        return 0;
+    };
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()));
     info.ok().and_then(|info| parse(&info)).unwrap_or(0)
 }
 
 fn parse(info: &str) -> Option<u64> {
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+    info.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

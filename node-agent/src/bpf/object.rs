@@ -22,7 +22,9 @@ pub const RING_BYTES: std::ops::RangeInclusive<u32> = 65_536..=268_435_456;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Built without the BPF object.
-    #[error("this binary was built without its BPF programs (WEIR_SKIP_BPF=1); build it again without that variable")]
+    #[error(
+        "this binary was built without its BPF programs (WEIR_SKIP_BPF=1); build it again without that variable"
+    )]
     NoObject,
     /// The kernel's types are not there.
     #[error("the kernel's types (BTF) cannot be read, and no hook can be placed without them")]
@@ -98,7 +100,8 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
     let offsets = Offsets::resolve(|structure, member| types.offset_of(structure, member));
     let group_dead = u32::from(types.tracepoint_arguments("sched_process_exit").unwrap_or(1) > 1);
     drop(types);
-    let btf = aya::Btf::from_sys_fs().map_err(|source| LoadError::Object(aya::EbpfError::BtfError(source)))?;
+    let btf =
+        aya::Btf::from_sys_fs().map_err(|source| LoadError::Object(aya::EbpfError::BtfError(source)))?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", &offsets, true)
@@ -106,16 +109,26 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
         .map_max_entries("BULK", ring_bytes)
         .load(OBJECT)
         .map_err(permission)?;
-    let hooks = HOOKS.iter().map(|hook| load_hook(&mut ebpf, hook, &btf, &offsets)).collect();
+    let hooks = HOOKS
+        .iter()
+        .map(|hook| load_hook(&mut ebpf, hook, &btf, &offsets))
+        .collect();
     let seed = load_seed(&mut ebpf, &btf);
     Ok(Object { ebpf, hooks, seed })
 }
 
 fn permission(error: aya::EbpfError) -> LoadError {
-    let denied = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).any(|error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
-    });
-    if denied { LoadError::Permission(error) } else { LoadError::Object(error) }
+    let denied =
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).any(|error| {
+            error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+        });
+    if denied {
+        LoadError::Permission(error)
+    } else {
+        LoadError::Object(error)
+    }
 }
 
 fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) -> Result<(), HookError> {
@@ -123,8 +136,9 @@ fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) ->
     if !missing.is_empty() {
         return Err(HookError::MissingFields(missing.join(", ")));
     }
-    let program =
-        ebpf.program_mut(hook.program).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| HookError::Refused("not in the object".into()))?;
     match hook.attach {
         Attach::Typed(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(refused)?;
@@ -139,14 +153,18 @@ fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) ->
 }
 
 fn load_seed(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), HookError> {
-    let program = ebpf.program_mut(SEED).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    let program = ebpf
+        .program_mut(SEED)
+        .ok_or_else(|| HookError::Refused("not in the object".into()))?;
     let program: &mut Iter = program.try_into().map_err(refused)?;
     program.load("task", btf).map_err(refused)
 }
 
 /// Attaches the seeding iterator and opens it for one reading.
 pub fn open_seed(ebpf: &mut Ebpf) -> Result<std::fs::File, HookError> {
-    let program = ebpf.program_mut(SEED).ok_or_else(|| HookError::Refused("not in the object".into()))?;
+    let program = ebpf
+        .program_mut(SEED)
+        .ok_or_else(|| HookError::Refused("not in the object".into()))?;
     let program: &mut Iter = program.try_into().map_err(refused)?;
     let attach = |error: &dyn std::fmt::Display| HookError::Attach(error.to_string());
     let id = program.attach().map_err(|error| attach(&error))?;
@@ -168,8 +186,14 @@ fn missing_fields(offsets: &Offsets, read: &[&str]) -> Vec<String> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn refused(error: ProgramError) -> HookError {
-    if let ProgramError::LoadError { io_error, verifier_log } = &error {
-        if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty() {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = &error
+    {
+        if io_error.kind() == std::io::ErrorKind::PermissionDenied
+            && verifier_log.to_string().trim().is_empty()
+        {
             return HookError::Permission;
         }
         let log = verifier_log.to_string();

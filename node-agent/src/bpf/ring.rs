@@ -6,7 +6,10 @@
     clippy::cast_possible_truncation,
     reason = "offsets are masked to the ring's size, which fits a usize on every supported target"
 )]
-#![allow(unsafe_code, reason = "the ring is shared memory with the kernel; each block argues its safety")]
+#![allow(
+    unsafe_code,
+    reason = "the ring is shared memory with the kernel; each block argues its safety"
+)]
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -47,9 +50,17 @@ struct Mapping {
 impl Mapping {
     fn new(fd: BorrowedFd<'_>, len: usize, protection: ProtFlags, offset: u64) -> Result<Self, RingError> {
         // SAFETY: a fresh mapping chosen by the kernel; nothing else refers to it.
-        let address =
-            unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset) }
-                .map_err(RingError::Map)?;
+        let address = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                MapFlags::SHARED,
+                fd,
+                offset,
+            )
+        }
+        .map_err(RingError::Map)?;
         Ok(Self { address, len })
     }
 }
@@ -89,7 +100,14 @@ impl Ring {
         let consumer = Mapping::new(fd, page, ProtFlags::READ | ProtFlags::WRITE, 0)?;
         // The data pages are mapped twice in a row, so that a record never wraps.
         let producer = Mapping::new(fd, page + 2 * size as usize, ProtFlags::READ, page as u64)?;
-        let mut ring = Self { consumer, producer, page, mask: u64::from(size) - 1, at: 0, map };
+        let mut ring = Self {
+            consumer,
+            producer,
+            page,
+            mask: u64::from(size) - 1,
+            at: 0,
+            map,
+        };
         ring.at = ring.consumer_position().load(Ordering::Acquire);
         Ok(ring)
     }
@@ -124,7 +142,9 @@ impl Ring {
         let mut records = 0;
         let mut released = self.at;
         while self.at < until {
-            let Some((len, header)) = self.next_header() else { break };
+            let Some((len, header)) = self.next_header() else {
+                break;
+            };
             let total = (RECORD_HEADER + u64::from(len)).next_multiple_of(8);
             let mut go_on = true;
             if header & DISCARDED == 0 {
@@ -150,7 +170,11 @@ impl Ring {
     fn next_header(&self) -> Option<(u32, u32)> {
         // SAFETY: `at & mask` is inside the data area and records are 8-aligned.
         let word = unsafe {
-            &*self.producer.address.byte_add(self.page + (self.at & self.mask) as usize).cast::<AtomicU32>()
+            &*self
+                .producer
+                .address
+                .byte_add(self.page + (self.at & self.mask) as usize)
+                .cast::<AtomicU32>()
         };
         let header = word.load(Ordering::Acquire);
         (header & BUSY == 0).then_some((header & !(BUSY | DISCARDED), header))

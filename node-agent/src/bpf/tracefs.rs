@@ -12,7 +12,10 @@ const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// The first place where tracefs shows events.
 #[must_use]
 pub fn root() -> Option<PathBuf> {
-    PLACES.iter().map(PathBuf::from).find(|place| place.join("events").is_dir())
+    PLACES
+        .iter()
+        .map(PathBuf::from)
+        .find(|place| place.join("events").is_dir())
 }
 
 /// Mounts tracefs at its usual place if it is nowhere yet. Without the privilege that is left to each hook's

@@ -55,7 +55,11 @@ pub fn status(
         pod_uid: Some(facts.pod_uid.clone()),
         epoch: i64::try_from(facts.epoch).ok(),
         capabilities: capabilities(shown),
-        hooks: HOOKS.iter().zip(&shown.hooks).map(|(hook, (name, status))| hook_row(hook.method(), name, status)).collect(),
+        hooks: HOOKS
+            .iter()
+            .zip(&shown.hooks)
+            .map(|(hook, (name, status))| hook_row(hook.method(), name, status))
+            .collect(),
         profiles,
         sinks: sinks.iter().map(|(name, state)| sink_row(name, state)).collect(),
         window: window.total(),
@@ -64,7 +68,10 @@ pub fn status(
 }
 
 const fn is_well(state: NodeProfileState) -> bool {
-    matches!(state, NodeProfileState::Live | NodeProfileState::Suspended | NodeProfileState::Expired)
+    matches!(
+        state,
+        NodeProfileState::Live | NodeProfileState::Suspended | NodeProfileState::Expired
+    )
 }
 
 /// A message that fits, cut at a character.
@@ -83,8 +90,13 @@ fn capabilities(shown: &Shown) -> Vec<Capability> {
         })
     };
     // The object loads only where these are there.
-    let mut capabilities =
-        vec![Capability::RingBuffer, Capability::Btf, Capability::Iter, Capability::Cmpxchg, Capability::CgroupV2];
+    let mut capabilities = vec![
+        Capability::RingBuffer,
+        Capability::Btf,
+        Capability::Iter,
+        Capability::Cmpxchg,
+        Capability::CgroupV2,
+    ];
     if attached("tp_btf") {
         capabilities.push(Capability::TpBtf);
     }
@@ -111,7 +123,11 @@ fn hook_row(method: &str, name: &str, status: &HookStatus) -> HookRow {
         HookStatus::Idle => (HookState::Idle, None, String::new()),
         HookStatus::Failed(error) => {
             let reason = hook_reason(error);
-            let state = if reason == ConditionReason::KindUnsupported { HookState::Unavailable } else { HookState::Failed };
+            let state = if reason == ConditionReason::KindUnsupported {
+                HookState::Unavailable
+            } else {
+                HookState::Failed
+            };
             (state, Some(reason), error.to_string())
         }
     };
@@ -127,7 +143,11 @@ fn hook_row(method: &str, name: &str, status: &HookStatus) -> HookRow {
 fn sink_row(name: &str, state: &SinkState) -> NodeSink {
     let (state, reason, text) = match state {
         SinkState::Live => (NodeSinkState::Delivering, None, String::new()),
-        SinkState::Connecting => (NodeSinkState::Waiting, Some(ConditionReason::Pending), "connecting".to_owned()),
+        SinkState::Connecting => (
+            NodeSinkState::Waiting,
+            Some(ConditionReason::Pending),
+            "connecting".to_owned(),
+        ),
         SinkState::Degraded { trouble, .. } => {
             let text = format!("{}: {}", trouble.message, trouble.remedy);
             let state = match trouble.kind {
@@ -140,7 +160,12 @@ fn sink_row(name: &str, state: &SinkState) -> NodeSink {
             (state, Some(sink_reason(trouble.kind)), text)
         }
     };
-    NodeSink { name: name.to_owned(), state, reason, message: message(&text) }
+    NodeSink {
+        name: name.to_owned(),
+        state,
+        reason,
+        message: message(&text),
+    }
 }
 
 const fn sink_reason(kind: TroubleKind) -> ConditionReason {

@@ -42,15 +42,25 @@ impl Control {
         let rules = config
             .profiles
             .iter()
-            .map(|profile| ProfileScope { profile: u32::from(profile.index), rule: profile.scope.clone() })
+            .map(|profile| ProfileScope {
+                profile: u32::from(profile.index),
+                rule: profile.scope.clone(),
+            })
             .collect();
         let (done, prepared) = oneshot::channel();
-        self.commands.send(Command::Prepare { table: Box::new(table), rules, done }).await?;
+        self.commands
+            .send(Command::Prepare {
+                table: Box::new(table),
+                rules,
+                done,
+            })
+            .await?;
         prepared.await.map_err(|_| Stopped)?;
         for profile in &config.profiles {
             for slot in &profile.slots {
                 if let Some(row) = self.live.get(&key(profile, slot)) {
-                    self.ledger.advance(row.row, profile.generation.unsigned_abs(), &profile.digest);
+                    self.ledger
+                        .advance(row.row, profile.generation.unsigned_abs(), &profile.digest);
                 }
             }
         }
@@ -77,16 +87,30 @@ impl Control {
     async fn use_sinks(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
         let mut settings: BTreeMap<&str, SinkSettings> = BTreeMap::new();
         for profile in &config.profiles {
-            let SinkOptions { credentials_dir, manage_streams, client_name } = &self.sinks;
-            match SinkSettings::from_plan(&profile.sink, credentials_dir.as_deref(), *manage_streams, client_name) {
+            let SinkOptions {
+                credentials_dir,
+                manage_streams,
+                client_name,
+            } = &self.sinks;
+            match SinkSettings::from_plan(
+                &profile.sink,
+                credentials_dir.as_deref(),
+                *manage_streams,
+                client_name,
+            ) {
                 Ok(sink) => {
                     settings.insert(&profile.sink.name, sink);
                 }
-                Err(error) => tracing::error!(profile = %profile.name, sink = %profile.sink.name, %error, "sink cannot be used"),
+                Err(error) => {
+                    tracing::error!(profile = %profile.name, sink = %profile.sink.name, %error, "sink cannot be used")
+                }
             }
         }
         self.sink_names = settings.values().map(|sink| Arc::clone(&sink.name)).collect();
-        self.publisher.set_sinks(settings.into_values().collect()).await.map_err(|_| ControlError::Publish)
+        self.publisher
+            .set_sinks(settings.into_values().collect())
+            .await
+            .map_err(|_| ControlError::Publish)
     }
 
     /// Opens a ledger row for each new slot, from a recorded baseline, with fresh buckets.
@@ -108,7 +132,10 @@ impl Control {
                 if let Some(table) = slot.limit.and_then(|limit| limit.table) {
                     self.side.reset_table(table)?;
                 }
-                let baseline = [self.side.outcomes(0, slot.slot)?, self.side.outcomes(1, slot.slot)?];
+                let baseline = [
+                    self.side.outcomes(0, slot.slot)?,
+                    self.side.outcomes(1, slot.slot)?,
+                ];
                 let row = self.ledger.open(RowInfo {
                     profile: profile.name.clone(),
                     uid: profile.uid.clone(),
@@ -118,8 +145,16 @@ impl Control {
                     kind: slot.kind.as_str(),
                     slot: slot.slot,
                 });
-                self.quiet.resize(self.quiet.len().max(row.0 as usize + 1), Default::default());
-                self.live.insert(key, LiveRow { row, slot: slot.slot, baseline });
+                self.quiet
+                    .resize(self.quiet.len().max(row.0 as usize + 1), Default::default());
+                self.live.insert(
+                    key,
+                    LiveRow {
+                        row,
+                        slot: slot.slot,
+                        baseline,
+                    },
+                );
             }
         }
         Ok(())
@@ -145,21 +180,32 @@ impl Control {
     /// Frees changed limits of the debts that were made under the old ones.
     fn clamp(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
         for profile in &config.profiles {
-            let before = self.config.profiles.iter().find(|old| old.index == profile.index && old.uid == profile.uid);
+            let before = self
+                .config
+                .profiles
+                .iter()
+                .find(|old| old.index == profile.index && old.uid == profile.uid);
             if let Some(all) = profile.limit
                 && before.is_none_or(|old| old.limit != profile.limit)
             {
                 let tolerance = limit::tolerance(all.rate, all.burst);
-                self.side.clamp_bucket(MAX_SLOTS + u32::from(profile.index), tolerance)?;
+                self.side
+                    .clamp_bucket(MAX_SLOTS + u32::from(profile.index), tolerance)?;
             }
             if let Some(each) = profile.per_workload
                 && before.is_none_or(|old| old.per_workload != profile.per_workload)
             {
-                self.side.clamp_table(each.table, limit::tolerance(each.rate, each.burst))?;
+                self.side
+                    .clamp_table(each.table, limit::tolerance(each.rate, each.burst))?;
             }
             for slot in &profile.slots {
                 let old = before.and_then(|old| old.slots.iter().find(|old| old.slot == slot.slot));
-                let Some(own) = slot.limit.filter(|_| old.is_none_or(|old| old.limit != slot.limit)) else { continue };
+                let Some(own) = slot
+                    .limit
+                    .filter(|_| old.is_none_or(|old| old.limit != slot.limit))
+                else {
+                    continue;
+                };
                 let tolerance = limit::tolerance(own.rate, own.burst);
                 match own.table {
                     Some(table) => self.side.clamp_table(table, tolerance)?,
@@ -176,7 +222,9 @@ impl Control {
             let sink = Arc::new(sink_facts(&profile.sink));
             let name: Arc<str> = profile.name.as_str().into();
             for slot in &profile.slots {
-                let Some(row) = self.live.get(&key(profile, slot)) else { continue };
+                let Some(row) = self.live.get(&key(profile, slot)) else {
+                    continue;
+                };
                 slots.push(Slot {
                     kind_number: kind_number(slot.kind),
                     bit: slot.bit,
@@ -197,7 +245,11 @@ impl Control {
 }
 
 fn key(profile: &PlacedProfile, slot: &PlacedSlot) -> SlotKey {
-    SlotKey { uid: profile.uid.clone(), event: slot.event.clone(), kind: slot.kind }
+    SlotKey {
+        uid: profile.uid.clone(),
+        event: slot.event.clone(),
+        kind: slot.kind,
+    }
 }
 
 /// The kind as events name it.

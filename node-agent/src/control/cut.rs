@@ -15,7 +15,12 @@ use crate::ledger::{Report, assemble};
 impl Control {
     /// Makes the configuration on `side` run on the other lane, and closes the present cut. The last ones seal
     /// open batches too.
-    pub(super) async fn cut(&mut self, side: u32, config_id: u32, why: Cut) -> Result<AgentLedger, ControlError> {
+    pub(super) async fn cut(
+        &mut self,
+        side: u32,
+        config_id: u32,
+        why: Cut,
+    ) -> Result<AgentLedger, ControlError> {
         let cut = self.cut;
         let lane = cut & 1;
         let word = Active::new(side, lane ^ 1, config_id);
@@ -30,7 +35,13 @@ impl Control {
             }
         }
         let (done, closed) = oneshot::channel();
-        self.commands.send(Command::Close { cut, last: why != Cut::Running, done }).await?;
+        self.commands
+            .send(Command::Close {
+                cut,
+                last: why != Cut::Running,
+                done,
+            })
+            .await?;
         let closed = closed.await.map_err(|_| Stopped)?;
         let rows = self.ledger.close(cut);
         let rows = rows
@@ -62,7 +73,10 @@ impl Control {
             hooks: self.side.hooks()?,
         });
         if !ledger.cut.closed {
-            tracing::error!(cut, "the ledger did not close: records that the kernel wrote did not arrive; this is a bug");
+            tracing::error!(
+                cut,
+                "the ledger did not close: records that the kernel wrote did not arrive; this is a bug"
+            );
         }
         self.announce(&ledger, now);
         self.view.cut(ledger.clone(), closed.next_seq);
@@ -77,14 +91,18 @@ impl Control {
     fn announce(&mut self, ledger: &AgentLedger, now: SystemTime) {
         if let Some(before) = self.last_life.take_if(|_| !self.sink_names.is_empty()) {
             for sink in &self.sink_names {
-                let event = self.identity.event("last-life".into(), now, AgentEvent::Ledger(before.clone()));
+                let event = self
+                    .identity
+                    .event("last-life".into(), now, AgentEvent::Ledger(before.clone()));
                 if !self.publish.agent_event(sink, event) {
                     tracing::debug!(%sink, "no such sink for the last life's ledger any more");
                 }
             }
         }
         for sink in &self.sink_names {
-            let event = self.identity.event("ledger".into(), now, AgentEvent::Ledger(ledger.clone()));
+            let event = self
+                .identity
+                .event("ledger".into(), now, AgentEvent::Ledger(ledger.clone()));
             if !self.publish.agent_event(sink, event) {
                 tracing::debug!(%sink, "no such sink for the ledger any more");
             }

@@ -46,10 +46,14 @@ impl Side {
                 running.kinds.clear();
                 for slot in config.profiles.iter().flat_map(|profile| &profile.slots) {
                     let number = kind_number(slot.kind);
-                    let index = running.kinds.iter().position(|(kind, ..)| *kind == number).unwrap_or_else(|| {
-                        running.kinds.push((number, 0, Vec::new()));
-                        running.kinds.len() - 1
-                    });
+                    let index = running
+                        .kinds
+                        .iter()
+                        .position(|(kind, ..)| *kind == number)
+                        .unwrap_or_else(|| {
+                            running.kinds.push((number, 0, Vec::new()));
+                            running.kinds.len() - 1
+                        });
                     running.kinds[index].1 |= 1 << slot.bit;
                     running.kinds[index].2.push(slot.slot);
                 }
@@ -124,7 +128,9 @@ impl Side {
     /// Cuts a bucket's debt to what its limit, which runs already, allows.
     pub fn clamp_bucket(&mut self, index: u32, tolerance_ns: u64) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps_mut().clamp_bucket(index, clock::boot_ns, tolerance_ns),
+            Self::Kernel(kernel) => kernel
+                .maps_mut()
+                .clamp_bucket(index, clock::boot_ns, tolerance_ns),
             Self::Synthetic(..) => Ok(()),
         }
     }
@@ -156,7 +162,11 @@ impl Side {
     #[must_use]
     pub fn hook_statuses(&self) -> Vec<(&'static str, HookStatus)> {
         match self {
-            Self::Kernel(kernel) => HOOKS.iter().map(crate::bpf::hook::Hook::name).zip(kernel.hook_statuses()).collect(),
+            Self::Kernel(kernel) => HOOKS
+                .iter()
+                .map(crate::bpf::hook::Hook::name)
+                .zip(kernel.hook_statuses())
+                .collect(),
             Self::Synthetic(..) => Vec::new(),
         }
     }

@@ -41,7 +41,11 @@ impl Shown {
     /// How many events of a profile have a slot.
     #[must_use]
     pub fn slots_of(&self, profile: &str) -> usize {
-        self.profiles.iter().filter(|shown| shown.name == profile).map(|shown| shown.slots).sum()
+        self.profiles
+            .iter()
+            .filter(|shown| shown.name == profile)
+            .map(|shown| shown.slots)
+            .sum()
     }
 }
 
@@ -112,7 +116,10 @@ impl View {
     /// The next `seq` of each profile as of the last cut.
     #[must_use]
     pub fn next_seq(&self) -> BTreeMap<String, u64> {
-        self.next_seq.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.next_seq
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Follows the ledgers of all cuts.

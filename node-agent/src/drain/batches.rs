@@ -40,7 +40,10 @@ struct OpenBatch {
 
 impl OpenBatch {
     fn limit_bytes(&self) -> usize {
-        let server = self.max_payload.as_ref().map_or(usize::MAX, |max| max.load(Ordering::Relaxed));
+        let server = self
+            .max_payload
+            .as_ref()
+            .map_or(usize::MAX, |max| max.load(Ordering::Relaxed));
         self.sink.max_bytes.min(server)
     }
 
@@ -59,14 +62,24 @@ pub(super) struct Batches {
 
 impl Batches {
     pub(super) fn new(identity: Identity, publish: PublishHandle) -> Self {
-        Self { identity, publish, open: Vec::new(), next_seq: HashMap::new() }
+        Self {
+            identity,
+            publish,
+            open: Vec::new(),
+            next_seq: HashMap::new(),
+        }
     }
 
     /// Finds or opens the batches of a configuration's slots.
     pub(super) fn resolve(&mut self, table: Table) -> BoundTable {
         let Table { id, side, slots } = table;
-        let bound: Vec<Bound> =
-            slots.into_iter().map(|slot| Bound { batch: self.find_or_open(&slot), slot }).collect();
+        let bound: Vec<Bound> = slots
+            .into_iter()
+            .map(|slot| Bound {
+                batch: self.find_or_open(&slot),
+                slot,
+            })
+            .collect();
         BoundTable::new(id, side, bound)
     }
 
@@ -105,8 +118,18 @@ impl Batches {
 
     /// Adds an event, sealing what is full. Counts it as accepted, or as filtered when it alone is longer than any
     /// message may be.
-    pub(super) fn add(&mut self, batch: usize, row: RowId, cut: u32, boot_ns: u64, view: &EventView<'_>, tally: &mut Tally) {
-        let Some(open) = self.open.get_mut(batch) else { return };
+    pub(super) fn add(
+        &mut self,
+        batch: usize,
+        row: RowId,
+        cut: u32,
+        boot_ns: u64,
+        view: &EventView<'_>,
+        tally: &mut Tally,
+    ) {
+        let Some(open) = self.open.get_mut(batch) else {
+            return;
+        };
         let limit = open.limit_bytes();
         let mut pushed = open.builder.push_within(view, limit);
         if pushed == Push::Full {
@@ -122,7 +145,11 @@ impl Batches {
         if open.builder.events() == 1 {
             open.since_ns = boot_ns;
         }
-        match open.counts.iter_mut().find(|count| count.row == row && count.cut == cut) {
+        match open
+            .counts
+            .iter_mut()
+            .find(|count| count.row == row && count.cut == cut)
+        {
             Some(count) => count.events += 1,
             None => open.counts.push(SlotCount { row, cut, events: 1 }),
         }
@@ -133,7 +160,9 @@ impl Batches {
 
     /// Seals a batch and hands it to publishing.
     fn seal(&mut self, batch: usize, tally: &mut Tally) {
-        let Some(open) = self.open.get_mut(batch) else { return };
+        let Some(open) = self.open.get_mut(batch) else {
+            return;
+        };
         if open.builder.is_empty() {
             return;
         }
@@ -163,7 +192,10 @@ impl Batches {
     pub(super) fn seal_due(&mut self, now_ns: u64, nap: Duration, idle: bool, tally: &mut Tally) {
         let nap_ns = u64::try_from(nap.as_nanos()).unwrap_or(0);
         for batch in 0..self.open.len() {
-            if self.open[batch].due_ns().is_some_and(|due| idle || now_ns.saturating_add(nap_ns) >= due) {
+            if self.open[batch]
+                .due_ns()
+                .is_some_and(|due| idle || now_ns.saturating_add(nap_ns) >= due)
+            {
                 self.seal(batch, tally);
             }
         }
@@ -188,7 +220,10 @@ impl Batches {
 
     /// The next `seq` of each profile.
     pub(super) fn sequences(&self) -> BTreeMap<String, u64> {
-        self.next_seq.iter().map(|(profile, next)| (profile.to_string(), *next)).collect()
+        self.next_seq
+            .iter()
+            .map(|(profile, next)| (profile.to_string(), *next))
+            .collect()
     }
 
     /// Seals batches that no configuration names any more, and closes those at the end, so that edits do not pile
@@ -199,7 +234,12 @@ impl Batches {
                 self.seal(batch, tally);
             }
         }
-        while self.open.len().checked_sub(1).is_some_and(|last| !used.contains(&last)) {
+        while self
+            .open
+            .len()
+            .checked_sub(1)
+            .is_some_and(|last| !used.contains(&last))
+        {
             self.open.pop();
         }
     }

@@ -68,7 +68,14 @@ pub struct CommandSender {
 pub fn channel() -> Result<(CommandSender, Receiver<Command>, Arc<OwnedFd>), rustix::io::Errno> {
     let (sender, receiver) = bounded(COMMANDS);
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    Ok((CommandSender { sender, wake: Arc::clone(&wake) }, receiver, wake))
+    Ok((
+        CommandSender {
+            sender,
+            wake: Arc::clone(&wake),
+        },
+        receiver,
+        wake,
+    ))
 }
 
 impl CommandSender {
@@ -124,7 +131,10 @@ impl Drain {
             }
             Command::Retire { before } => {
                 // What is held was admitted by a configuration that must stay known until it is decided.
-                let before = self.held.oldest_config().map_or(before, |oldest| oldest.min(before));
+                let before = self
+                    .held
+                    .oldest_config()
+                    .map_or(before, |oldest| oldest.min(before));
                 self.tables.retire(before);
                 self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
             }

@@ -100,14 +100,22 @@ impl Desk<'_> {
     /// The cut that will close over a record of this lane: the first open one of its parity.
     const fn cut(&self, lane: u8) -> u32 {
         let next = self.closed + 1;
-        if next & 1 == (lane & 1) as u32 { next } else { next + 1 }
+        if next & 1 == (lane & 1) as u32 {
+            next
+        } else {
+            next + 1
+        }
     }
 
     fn lifecycle(&mut self, record: &[u8]) {
         let Some(header) = header(record) else { return };
         match payload(&header, record) {
             Ok(Payload::Cgroup { id, path, made: true }) => self.index.cgroup_made(id, path, header.boot_ns),
-            Ok(Payload::Cgroup { id, path, made: false }) => self.index.cgroup_removed(id, path, header.boot_ns),
+            Ok(Payload::Cgroup {
+                id,
+                path,
+                made: false,
+            }) => self.index.cgroup_removed(id, path, header.boot_ns),
             Ok(Payload::Event(_)) => tracing::debug!(kind = header.kind, "an event in the control ring"),
             Err(error) => tracing::warn!(%error, "malformed control record"),
         }
@@ -127,7 +135,9 @@ impl Desk<'_> {
             }
             Err(error) => {
                 tracing::debug!(%error, "malformed record");
-                self.each_slot(&header, header.slots, |desk, row, _| desk.tally.of(row, cut).malformed += 1);
+                self.each_slot(&header, header.slots, |desk, row, _| {
+                    desk.tally.of(row, cut).malformed += 1
+                });
                 return;
             }
         };
@@ -137,7 +147,8 @@ impl Desk<'_> {
         if header.slots != 0 {
             let waiting = self.emit(&header, &payload, header.slots, cut, true);
             if waiting != 0 {
-                self.held.hold(record, waiting, header.config_id, cut, self.now_ns);
+                self.held
+                    .hold(record, waiting, header.config_id, cut, self.now_ns);
                 self.each_slot(&header, waiting, |desk, row, _| desk.tally.of(row, cut).held += 1);
             }
         }
@@ -145,19 +156,33 @@ impl Desk<'_> {
 
     fn reconsider(&mut self, held: super::hold::HeldRecord, now_ns: u64) {
         let Some(header) = header(&held.bytes) else { return };
-        let Ok(Payload::Event(payload)) = payload(&header, &held.bytes) else { return };
+        let Ok(Payload::Event(payload)) = payload(&header, &held.bytes) else {
+            return;
+        };
         let may_wait = now_ns < held.due_ns;
         let waiting = self.emit(&header, &payload, held.slots, held.cut, may_wait);
         let released = held.slots & !waiting;
-        self.each_slot(&header, released, |desk, row, _| desk.tally.of(row, held.cut).released += 1);
+        self.each_slot(&header, released, |desk, row, _| {
+            desk.tally.of(row, held.cut).released += 1
+        });
         if waiting != 0 {
-            self.held.put_back(super::hold::HeldRecord { slots: waiting, ..held });
+            self.held.put_back(super::hold::HeldRecord {
+                slots: waiting,
+                ..held
+            });
         }
     }
 
-    fn each_slot(&mut self, header: &Header, slots: u64, mut each: impl FnMut(&mut Self, crate::ledger::RowId, u32)) {
+    fn each_slot(
+        &mut self,
+        header: &Header,
+        slots: u64,
+        mut each: impl FnMut(&mut Self, crate::ledger::RowId, u32),
+    ) {
         let tables = self.tables;
-        let Some(table) = tables.get(header.config_id) else { return };
+        let Some(table) = tables.get(header.config_id) else {
+            return;
+        };
         for bit in bits(slots) {
             if let Some(bound) = table.slot(header.kind, bit) {
                 each(self, bound.slot.row, bit);
@@ -177,7 +202,14 @@ impl Desk<'_> {
     }
 
     /// Encodes the record for its slots. Returns those that must wait for metadata.
-    fn emit(&mut self, header: &Header, payload: &PayloadView<'_>, slots: u64, cut: u32, may_wait: bool) -> u64 {
+    fn emit(
+        &mut self,
+        header: &Header,
+        payload: &PayloadView<'_>,
+        slots: u64,
+        cut: u32,
+        may_wait: bool,
+    ) -> u64 {
         let tables = self.tables;
         let Some(table) = tables.get(header.config_id) else {
             // Its configuration was retired too early: that would be our bug, and the cut shows it as not closed.
@@ -189,9 +221,15 @@ impl Desk<'_> {
         let exe = if let PayloadView::ProcessExec(exec) = payload {
             exec.exe
         } else {
-            self.processes.lookup(subject(header)).map_or(&[][..], |facts| facts.exe)
+            self.processes
+                .lookup(subject(header))
+                .map_or(&[][..], |facts| facts.exe)
         };
-        let comm_len = header.comm.iter().position(|byte| *byte == 0).unwrap_or(header.comm.len());
+        let comm_len = header
+            .comm
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(header.comm.len());
         let process = ProcessView {
             pid: header.tgid,
             tid: header.tid,
@@ -202,11 +240,17 @@ impl Desk<'_> {
             exe,
             args: &[],
             args_truncated: false,
-            start_time_unix_nanos: if header.start_ns == 0 { 0 } else { self.offset.wall_ns(header.start_ns) },
+            start_time_unix_nanos: if header.start_ns == 0 {
+                0
+            } else {
+                self.offset.wall_ns(header.start_ns)
+            },
         };
         let mut waiting = 0;
         for bit in bits(slots) {
-            let Some(bound) = table.slot(header.kind, bit) else { continue };
+            let Some(bound) = table.slot(header.kind, bit) else {
+                continue;
+            };
             let slot = &bound.slot;
             let verdict = if self.synthetic {
                 Verdict::In
@@ -241,7 +285,8 @@ impl Desk<'_> {
                 synthetic: self.synthetic,
                 payload: *payload,
             };
-            self.batches.add(bound.batch, slot.row, cut, header.boot_ns, &view, self.tally);
+            self.batches
+                .add(bound.batch, slot.row, cut, header.boot_ns, &view, self.tally);
         }
         waiting
     }

@@ -30,7 +30,13 @@ impl Held {
 
     pub(super) fn hold(&mut self, bytes: &[u8], slots: u64, config_id: u32, cut: u32, now_ns: u64) {
         let due_ns = now_ns + HOLD_NS;
-        self.records.push_back(HeldRecord { bytes: bytes.into(), slots, config_id, cut, due_ns });
+        self.records.push_back(HeldRecord {
+            bytes: bytes.into(),
+            slots,
+            config_id,
+            cut,
+            due_ns,
+        });
     }
 
     /// The oldest configuration that a held record names.

@@ -59,7 +59,6 @@ impl Pace {
             next
         })
     }
-
 }
 
 /// How long to sleep when busy.

@@ -14,7 +14,10 @@ pub(super) struct ScopeWriter {
 
 impl ScopeWriter {
     pub(super) const fn new(map: Option<HashMap<MapData, u64, Scope>>) -> Self {
-        Self { map, removals: Vec::new() }
+        Self {
+            map,
+            removals: Vec::new(),
+        }
     }
 
     /// Writes what changed. `closed` is the last closed cut: two cuts after a removal, every program that saw the

@@ -46,7 +46,9 @@ impl Source {
     /// Says whether the kernel must not wake us.
     pub(super) fn set_wake(&mut self, busy: bool) -> Result<(), MapError> {
         match self {
-            Self::Kernel(rings, _) => rings.wake.set(0, if busy { WAKE_NEVER } else { WAKE_ADAPTIVE }, 0),
+            Self::Kernel(rings, _) => rings
+                .wake
+                .set(0, if busy { WAKE_NEVER } else { WAKE_ADAPTIVE }, 0),
             Self::Synthetic(..) => Ok(()),
         }
     }
@@ -74,9 +76,11 @@ impl Source {
                 ];
                 (fds, wait, command)
             }
-            Self::Synthetic(generator, command) => {
-                (vec![PollFd::new(command, PollFlags::IN)], wait.min(generator.interval()), command)
-            }
+            Self::Synthetic(generator, command) => (
+                vec![PollFd::new(command, PollFlags::IN)],
+                wait.min(generator.interval()),
+                command,
+            ),
         };
         match poll(&mut fds, Some(&timeout(wait))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

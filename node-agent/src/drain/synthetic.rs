@@ -36,7 +36,9 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         let counters = vec![0; (outcome::LANES * MAX_SLOTS) as usize];
-        Self { running: Mutex::new((Running::default(), counters)) }
+        Self {
+            running: Mutex::new((Running::default(), counters)),
+        }
     }
 }
 
@@ -50,7 +52,11 @@ impl Shared {
     #[must_use]
     pub fn made(&self, lane: u32, slot: u16) -> u64 {
         let guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.1.get(((lane & 1) * MAX_SLOTS + u32::from(slot)) as usize).copied().unwrap_or(0)
+        guard
+            .1
+            .get(((lane & 1) * MAX_SLOTS + u32::from(slot)) as usize)
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -90,7 +96,10 @@ impl Generator {
     /// Makes what is due by now and counts it.
     pub fn produce(&mut self) -> u64 {
         let now_ns = clock::boot_ns();
-        let due = now_ns.saturating_sub(self.made_until_ns).saturating_mul(self.rate) + self.remainder;
+        let due = now_ns
+            .saturating_sub(self.made_until_ns)
+            .saturating_mul(self.rate)
+            + self.remainder;
         self.made_until_ns = now_ns;
         self.remainder = due % 1_000_000_000;
         let shared = Arc::clone(&self.shared);
@@ -104,11 +113,14 @@ impl Generator {
             let (kind, slots, numbers) = &running.kinds[index];
             self.number = self.number.wrapping_add(1);
             for slot in numbers {
-                if let Some(count) = counters.get_mut(usize::from(running.lane & 1) * MAX_SLOTS as usize + usize::from(*slot)) {
+                if let Some(count) =
+                    counters.get_mut(usize::from(running.lane & 1) * MAX_SLOTS as usize + usize::from(*slot))
+                {
                     *count += 1;
                 }
             }
-            self.ready.push((header(*kind, *slots, running, now_ns, self.number), self.number));
+            self.ready
+                .push((header(*kind, *slots, running, now_ns, self.number), self.number));
         }
         0
     }
@@ -155,13 +167,24 @@ fn body(number_of_kind: u8, number: u32, to: &mut Vec<u8>) {
         kind::PROCESS_EXEC => {
             const EXE: &[u8; 18] = b"/usr/bin/synthetic";
             const ARGS: &[u8; 18] = b"synthetic\0--event\0";
-            let fixed = Exec { exe_len: 18, args_len: 18, reserved: 0 };
+            let fixed = Exec {
+                exe_len: 18,
+                args_len: 18,
+                reserved: 0,
+            };
             to.extend_from_slice(fixed.as_bytes());
             to.extend_from_slice(EXE);
             to.extend_from_slice(ARGS);
         }
         kind::PROCESS_EXIT => {
-            to.extend_from_slice(Exit { status: 0, reserved: 0, duration_ns: 1_000_000 }.as_bytes());
+            to.extend_from_slice(
+                Exit {
+                    status: 0,
+                    reserved: 0,
+                    duration_ns: 1_000_000,
+                }
+                .as_bytes(),
+            );
         }
         kind::NET_CONNECT => {
             let mut destination = [0; 16];
@@ -181,7 +204,13 @@ fn body(number_of_kind: u8, number: u32, to: &mut Vec<u8>) {
         }
         _ => {
             const FOLDER: &[u8; 19] = b"/var/lib/synthetic/";
-            let fixed = Open { result: 3, flags: 0, path_len: 20, reserved: 0, mode: 0 };
+            let fixed = Open {
+                result: 3,
+                flags: 0,
+                path_len: 20,
+                reserved: 0,
+                mode: 0,
+            };
             to.extend_from_slice(fixed.as_bytes());
             to.extend_from_slice(FOLDER);
             to.push(b'a' + u8::try_from(number % 26).unwrap_or(0));

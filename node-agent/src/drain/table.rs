@@ -95,7 +95,10 @@ impl BoundTable {
     }
 
     pub(super) fn slot(&self, kind_number: u8, bit: u32) -> Option<&Bound> {
-        self.kinds.get(usize::from(kind_number))?.get(bit as usize)?.as_ref()
+        self.kinds
+            .get(usize::from(kind_number))?
+            .get(bit as usize)?
+            .as_ref()
     }
 
     pub(super) fn batches(&self) -> impl Iterator<Item = usize> + '_ {

@@ -13,7 +13,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, rows: Vec::new(), touched: Vec::new() }
+        Self {
+            ledger,
+            rows: Vec::new(),
+            touched: Vec::new(),
+        }
     }
 
     /// The row's counts under the cut.
@@ -41,7 +45,11 @@ impl Tally {
         if self.touched.is_empty() {
             return;
         }
-        let Self { ledger, rows, touched } = self;
+        let Self {
+            ledger,
+            rows,
+            touched,
+        } = self;
         ledger.drained(touched.drain(..).map(|(row, cut)| {
             let counts = std::mem::take(&mut rows[row.0 as usize][(cut & 1) as usize].1);
             (row, cut, counts)

@@ -49,7 +49,14 @@ impl OutCounts {
 
     /// Adds another's counts, place by place.
     pub(super) fn add(&mut self, other: &Self) {
-        let Self { queued, spooled, unacked, acked, shed, rejected } = *other;
+        let Self {
+            queued,
+            spooled,
+            unacked,
+            acked,
+            shed,
+            rejected,
+        } = *other;
         self.queued += queued;
         self.spooled += spooled;
         self.unacked += unacked;
@@ -61,7 +68,14 @@ impl OutCounts {
     /// All of them: what was accepted.
     #[must_use]
     pub fn sum(&self) -> u64 {
-        let Self { queued, spooled, unacked, acked, shed, rejected } = *self;
+        let Self {
+            queued,
+            spooled,
+            unacked,
+            acked,
+            shed,
+            rejected,
+        } = *self;
         queued + spooled + unacked + acked + shed + rejected
     }
 }

@@ -27,8 +27,15 @@ pub struct Report {
 /// Writes the ledger of a cut. `closed` says that for every row what the kernel ringed is what arrived.
 #[must_use]
 pub fn assemble(report: Report) -> AgentLedger {
-    let Report { identity, mut cut, rows, hooks } = report;
-    cut.closed = rows.iter().all(|(_, kernel, agent)| kernel[outcome::RINGED as usize] == agent.drained());
+    let Report {
+        identity,
+        mut cut,
+        rows,
+        hooks,
+    } = report;
+    cut.closed = rows
+        .iter()
+        .all(|(_, kernel, agent)| kernel[outcome::RINGED as usize] == agent.drained());
     let mut profiles: BTreeMap<(String, String), LedgerProfile> = BTreeMap::new();
     for (row, kernel, agent) in rows {
         let key = (row.info.profile.clone(), row.info.uid.clone());
@@ -93,8 +100,11 @@ fn hook_row((name, missed, counters): HookCounts) -> LedgerHook {
         ("process_table_ring_full", count(hook::TABLE_RING_FULL)),
         ("control_ring_full", count(hook::CONTROL_RING_FULL)),
     ];
-    let reasons: BTreeMap<String, u64> =
-        reasons.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), count)).collect();
+    let reasons: BTreeMap<String, u64> = reasons
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect();
     LedgerHook {
         hook: name.to_owned(),
         missed,

@@ -24,7 +24,14 @@ enum Step {
 }
 
 fn places() -> impl Strategy<Value = Out> {
-    prop::sample::select(vec![Out::Queued, Out::Unacked, Out::Acked, Out::Shed, Out::Rejected, Out::Spooled])
+    prop::sample::select(vec![
+        Out::Queued,
+        Out::Unacked,
+        Out::Acked,
+        Out::Shed,
+        Out::Rejected,
+        Out::Spooled,
+    ])
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -78,8 +85,23 @@ proptest! {
 fn close_sums_what_came_before_it_and_not_what_came_after() {
     let ledger = Ledger::default();
     let row = ledger.open(info("e"));
-    ledger.drained([(row, 1, Drained { accepted: 5, malformed: 1, ..Drained::default() })]);
-    ledger.drained([(row, 2, Drained { accepted: 7, ..Drained::default() })]);
+    ledger.drained([(
+        row,
+        1,
+        Drained {
+            accepted: 5,
+            malformed: 1,
+            ..Drained::default()
+        },
+    )]);
+    ledger.drained([(
+        row,
+        2,
+        Drained {
+            accepted: 7,
+            ..Drained::default()
+        },
+    )]);
     let closed = ledger.close(1);
     assert_eq!(closed[0].1.drained(), 6);
     assert_eq!(ledger.close(2)[0].1.drained(), 13);
@@ -89,13 +111,28 @@ fn close_sums_what_came_before_it_and_not_what_came_after() {
 fn ledger_is_closed_only_if_every_ringed_record_arrived() {
     let ledger = Ledger::default();
     let row = ledger.open(info("e"));
-    ledger.drained([(row, 1, Drained { accepted: 3, ..Drained::default() })]);
+    ledger.drained([(
+        row,
+        1,
+        Drained {
+            accepted: 3,
+            ..Drained::default()
+        },
+    )]);
     let rows = ledger.close(1);
     let with_ringed = |ringed| {
         let mut kernel = [0; outcome_counters()];
         kernel[weir_node_agent_common::outcome::RINGED as usize] = ringed;
-        let rows = rows.iter().map(|(row, counts)| (row.clone(), kernel, *counts)).collect();
-        assemble(Report { identity: Default::default(), cut: Default::default(), rows, hooks: Vec::new() })
+        let rows = rows
+            .iter()
+            .map(|(row, counts)| (row.clone(), kernel, *counts))
+            .collect();
+        assemble(Report {
+            identity: Default::default(),
+            cut: Default::default(),
+            rows,
+            hooks: Vec::new(),
+        })
     };
     assert!(with_ringed(3).cut.closed);
     let open = with_ringed(4);

@@ -49,7 +49,11 @@ pub(super) fn identity() -> Result<ClusterIdentity, RunError> {
 }
 
 /// Clears this node of what the agent kept, if its `DaemonSet` is going: nothing comes after it.
-pub(super) async fn purge_if_uninstalled(client: &kube::Client, identity: &ClusterIdentity, state: &StateDir) {
+pub(super) async fn purge_if_uninstalled(
+    client: &kube::Client,
+    identity: &ClusterIdentity,
+    state: &StateDir,
+) {
     match is_uninstalled(client, identity).await {
         Ok(false) => {}
         Ok(true) => {
@@ -57,27 +61,51 @@ pub(super) async fn purge_if_uninstalled(client: &kube::Client, identity: &Clust
             let purged = purged.map_err(|error| error.to_string());
             match purged.and_then(|()| state.purge().map_err(|error| error.to_string())) {
                 Ok(()) => tracing::info!("the DaemonSet is going: this node's state is cleared"),
-                Err(error) => tracing::warn!(error, "the DaemonSet is going, and this node's state cannot be cleared"),
+                Err(error) => tracing::warn!(
+                    error,
+                    "the DaemonSet is going, and this node's state cannot be cleared"
+                ),
             }
         }
-        Err(error) => tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays"),
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays")
+        }
     }
 }
 
 /// Starts every task. Returns the client, for the end.
 pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::Client, RunError> {
-    let Parts { identity, state_dir, credentials, requests, commands, configured, readiness, view, publish, epoch, boot_id, stop } =
-        parts;
+    let Parts {
+        identity,
+        state_dir,
+        credentials,
+        requests,
+        commands,
+        configured,
+        readiness,
+        view,
+        publish,
+        epoch,
+        boot_id,
+        stop,
+    } = parts;
     let client = client().map_err(system("reach the API server"))?;
-    let (configuration, desired) = Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
+    let (configuration, desired) =
+        Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
     let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone());
     let (own_node, node) = OwnNode::new(client.clone(), identity.node.clone(), credentials.clone());
     let own_node = own_node.with_cache(Cache::new(&state_dir));
     let (problems, problem) = watch::channel(Vec::new());
     let (report, reported) = watch::channel(None);
     let gate = readiness.gate("node report");
-    let writer =
-        Writer::new(client.clone(), identity.node.clone(), credentials, node.clone(), reported, gate);
+    let writer = Writer::new(
+        client.clone(),
+        identity.node.clone(),
+        credentials,
+        node.clone(),
+        reported,
+        gate,
+    );
     let facts = Facts {
         pod_uid: identity.pod_uid.clone(),
         epoch,
@@ -89,13 +117,17 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
     endless(supervisor, run("pod metadata"), |stop| metadata.run(stop));
     endless(supervisor, run("own node"), |stop| own_node.run(stop));
     endless(supervisor, run("node report"), |stop| writer.run(stop));
-    endless(supervisor, run("metadata changes"), |stop| hand_over(changes, commands, stop));
+    endless(supervisor, run("metadata changes"), |stop| {
+        hand_over(changes, commands, stop)
+    });
     let asker = requests.clone();
     endless(supervisor, run("node labels"), |stop| labels(node, asker, stop));
     endless(supervisor, run("desired profiles"), |stop| {
         apply(desired, requests, configured, readiness, problems, stop)
     });
-    endless(supervisor, run("status"), |stop| describe(facts, view, publish, problem, report, stop));
+    endless(supervisor, run("status"), |stop| {
+        describe(facts, view, publish, problem, report, stop)
+    });
     Ok(client)
 }
 
@@ -120,7 +152,9 @@ async fn hand_over(mut changes: mpsc::Receiver<Change>, commands: CommandSender,
             () = stop.cancelled() => return,
             change = changes.recv() => change,
         };
-        let Some(change) = change else { return stop.cancelled().await };
+        let Some(change) = change else {
+            return stop.cancelled().await;
+        };
         if commands.send(Command::Metadata(change)).await.is_err() {
             return stop.cancelled().await;
         }
@@ -154,7 +188,12 @@ async fn apply(
 ) {
     loop {
         let next = desired.borrow_and_update().clone();
-        if let Some(Desired { plans, errors, problems: found }) = next {
+        if let Some(Desired {
+            plans,
+            errors,
+            problems: found,
+        }) = next
+        {
             let state = errors.first().map_or(State::Live, |first| State::Degraded {
                 reason: first.clone(),
                 remedy: "correct the profile; its last good generation goes on until then".into(),
@@ -207,7 +246,13 @@ async fn describe(
         if shown.version == 0 {
             continue;
         }
-        let next = status(&facts, &shown, &problems.borrow_and_update(), &publish.states(), &window);
+        let next = status(
+            &facts,
+            &shown,
+            &problems.borrow_and_update(),
+            &publish.states(),
+            &window,
+        );
         told.send_if_modified(|current| {
             let differs = current.as_ref() != Some(&next);
             *current = Some(next);

@@ -44,8 +44,16 @@ pub(super) fn build(
     let root = CgroupRoot::discover(args.cgroup_root.as_deref(), None);
     let (side, source, scope, index) = match args.source {
         SourceArg::Kernel => {
-            let (mut kernel, kernel::DrainParts { control, bulk, scope, wake: mode, seed }) =
-                Kernel::load(args.ring_bytes)?;
+            let (
+                mut kernel,
+                kernel::DrainParts {
+                    control,
+                    bulk,
+                    scope,
+                    wake: mode,
+                    seed,
+                },
+            ) = Kernel::load(args.ring_bytes)?;
             learn_processes(&mut processes, &seed);
             // The hook first, then the walk: what is made meanwhile is told by one or both.
             kernel.attach_lifecycle();
@@ -53,7 +61,14 @@ pub(super) fn build(
             let mount = root.mount().to_path_buf();
             let mut index = Index::new(root);
             walk::walk(&mount, |id, path| index.cgroup_made(id, path, clock::boot_ns()))?;
-            let source = Source::Kernel(Box::new(Rings { control, bulk, wake: mode }), wake);
+            let source = Source::Kernel(
+                Box::new(Rings {
+                    control,
+                    bulk,
+                    wake: mode,
+                }),
+                wake,
+            );
             (Side::Kernel(Box::new(kernel)), source, Some(scope), index)
         }
         SourceArg::Synthetic(rate) => {
@@ -74,13 +89,34 @@ pub(super) fn build(
         commands,
         stop,
     })?;
-    Ok(Built { side, drain, commands: sender })
+    Ok(Built {
+        side,
+        drain,
+        commands: sender,
+    })
 }
 
 fn learn_processes(processes: &mut Processes, bytes: &[u8]) {
     let mut learned = 0_u32;
-    for (Seed { tgid, ppid, start_ns, flags, comm, .. }, exe) in seed::parse(bytes) {
-        let subject = Subject { tgid, ppid, start_ns, boot_ns: start_ns, comm: &comm };
+    for (
+        Seed {
+            tgid,
+            ppid,
+            start_ns,
+            flags,
+            comm,
+            ..
+        },
+        exe,
+    ) in seed::parse(bytes)
+    {
+        let subject = Subject {
+            tgid,
+            ppid,
+            start_ns,
+            boot_ns: start_ns,
+            comm: &comm,
+        };
         processes.seed(subject, exe, flags != 0);
         learned += 1;
     }
@@ -113,13 +149,15 @@ pub(super) fn follow_files(
     });
     // One edit waits; the reader of files blocks until it is taken.
     let (desired_sender, mut desired) = mpsc::channel::<Desired>(1);
-    let reader = std::thread::Builder::new().name("weir-profiles".into()).spawn(move || {
-        while asked.recv().is_ok() {
-            if desired_sender.blocking_send(files.reread()).is_err() {
-                return;
+    let reader = std::thread::Builder::new()
+        .name("weir-profiles".into())
+        .spawn(move || {
+            while asked.recv().is_ok() {
+                if desired_sender.blocking_send(files.reread()).is_err() {
+                    return;
+                }
             }
-        }
-    });
+        });
     supervisor.spawn("profiles", async move {
         let _watching = watching;
         reader.map_err(|error| format!("cannot start the thread that reads profiles: {error}"))?;
@@ -128,7 +166,14 @@ pub(super) fn follow_files(
                 () = stop.cancelled() => return Ok::<_, String>(()),
                 next = desired.recv() => next,
             };
-            let Some(Desired { plans, errors, problems: _ }) = next else { return Ok(()) };
+            let Some(Desired {
+                plans,
+                errors,
+                problems: _,
+            }) = next
+            else {
+                return Ok(());
+            };
             for error in &errors {
                 tracing::error!("{error}");
             }

@@ -51,7 +51,10 @@ struct Connects {
 impl Connects {
     fn start(perl: &Path) -> Self {
         let mut command = Command::new(perl);
-        command.args(["-e", CONNECTS]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-e", CONNECTS])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("perl starts");
         let output = BufReader::new(child.stdout.take().expect("is piped"));
         Self { child, output }
@@ -97,7 +100,11 @@ fn silent(connects: &mut Connects) -> (TcpListener, SocketAddr) {
     listen(&fd, 0).expect("listens");
     let listener = TcpListener::from(fd);
     let address = listener.local_addr().expect("has an address");
-    assert_eq!(connects.connect("tcp", address, ""), "0", "the one place of the backlog");
+    assert_eq!(
+        connects.connect("tcp", address, ""),
+        "0",
+        "the one place of the backlog"
+    );
     (listener, address)
 }
 
@@ -105,11 +112,16 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 fn results(events: &[&Event]) -> Vec<u64> {
-    events.iter().map(|event| number(&event.data()["netConnect"]["errno"])).collect()
+    events
+        .iter()
+        .map(|event| number(&event.data()["netConnect"]["errno"]))
+        .collect()
 }
 
 fn latency_us(event: &Event) -> Option<u64> {
-    event.data()["netConnect"].get("latencyNanos").map(|latency| number(latency) / 1000)
+    event.data()["netConnect"]
+        .get("latencyNanos")
+        .map(|latency| number(latency) / 1000)
 }
 
 /// *Scenario:* one process connects by TCP and UDP, over IPv4 and IPv6, to who listens, to who refuses, to where no
@@ -132,7 +144,8 @@ fn connects_are_told_once_with_their_result_and_latency() {
     let nowhere = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
 
     let own = "comm: [weirtest]";
-    let event = |name: &str, matches: &str| format!("{{name: {name}, kind: net.connect, match: {{{own}{matches}}}}}");
+    let event =
+        |name: &str, matches: &str| format!("{{name: {name}, kind: net.connect, match: {{{own}{matches}}}}}");
     let events = [
         event("all", ""),
         event("port", &format!(", ports: [{{from: {0}}}]", four.port())),
@@ -144,7 +157,9 @@ fn connects_are_told_once_with_their_result_and_latency() {
         event("slow", ", minLatencyMicroseconds: 500000"),
         event("binary", &format!(", binaries: {{exact: [{}]}}", perl.display())),
     ];
-    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str))).to_file().start();
+    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
+        .to_file()
+        .start();
     let mut connects = Connects::start(&perl);
     assert_eq!(connects.connect("tcp", four, ""), "0");
     assert_eq!(connects.connect("tcp", six, ""), "0");
@@ -202,7 +217,11 @@ fn connects_are_told_once_with_their_result_and_latency() {
         for event in found {
             let connect = &event.data()["netConnect"];
             assert_eq!(connect["networkTransport"], transport, "{event:?}");
-            assert_eq!(connect["networkType"], if address.is_ipv4() { "ipv4" } else { "ipv6" }, "{event:?}");
+            assert_eq!(
+                connect["networkType"],
+                if address.is_ipv4() { "ipv4" } else { "ipv6" },
+                "{event:?}"
+            );
             let answered = transport == "tcp" && ![101, 114].contains(&number(&connect["errno"]));
             assert_eq!(latency_us(event).is_some(), answered, "{event:?}");
             if number(&connect["errno"]) == 0 {
@@ -213,25 +232,49 @@ fn connects_are_told_once_with_their_result_and_latency() {
     }
     let waited = [to(later)[1], to(refused_later)[2], to(interrupted)[1]];
     for event in waited {
-        assert!(latency_us(event).is_some_and(|latency| (500_000..10_000_000).contains(&latency)), "{event:?}");
+        assert!(
+            latency_us(event).is_some_and(|latency| (500_000..10_000_000).contains(&latency)),
+            "{event:?}"
+        );
     }
-    assert!(latency_us(to(four)[0]).is_some_and(|latency| latency < 500_000), "{:?}", to(four));
+    assert!(
+        latency_us(to(four)[0]).is_some_and(|latency| latency < 500_000),
+        "{:?}",
+        to(four)
+    );
 
     let all = stream.named("all").len();
     let count = |name: &str| stream.named(name).len();
     assert_eq!((all, count("range"), count("port"), count("six")), (15, 15, 1, 2));
-    assert_eq!(count("binary"), all, "the executable counts where the connection ends later, too");
-    assert_eq!((count("refused"), count("tcp"), count("udp"), count("slow")), (3, 14, 1, 3));
+    assert_eq!(
+        count("binary"),
+        all,
+        "the executable counts where the connection ends later, too"
+    );
+    assert_eq!(
+        (count("refused"), count("tcp"), count("udp"), count("slow")),
+        (3, 14, 1, 3)
+    );
     assert_eq!(ledger.total("undecided"), 0, "{ledger:?}");
 }
 
 /// Waits until a connection to the address waits for its answer.
 fn until_syn_sent(to: SocketAddr) {
-    let SocketAddr::V4(to) = to else { panic!("IPv4 only") };
+    let SocketAddr::V4(to) = to else {
+        panic!("IPv4 only")
+    };
     // The kernel's own table: remote address in hexadecimal, then the state, 02 for SYN_SENT.
-    let wanted = format!("{:08X}:{:04X} 02", u32::from_ne_bytes(to.ip().octets()), to.port());
+    let wanted = format!(
+        "{:08X}:{:04X} 02",
+        u32::from_ne_bytes(to.ip().octets()),
+        to.port()
+    );
     crate::agent::until("the SYN is sent", || {
         let table = std::fs::read_to_string("/proc/net/tcp").expect("reads");
-        if table.contains(&wanted) { Ok(()) } else { Err(format!("no {wanted} in {table}")) }
+        if table.contains(&wanted) {
+            Ok(())
+        } else {
+            Err(format!("no {wanted} in {table}"))
+        }
     });
 }

@@ -36,19 +36,50 @@ fn profile_with_a_mistake_is_refused_by_name_of_the_field() {
         write!(many, "\n    - {{name: e{number}, kind: process.exec}}").expect("a string takes it");
     }
     let file = "profile.yaml";
-    let limited = |rate: &str| profile("", &[&format!("{{name: a, kind: file.open, limit: {{eventsPerSecond: {rate}}}}}")]);
+    let limited = |rate: &str| {
+        profile(
+            "",
+            &[&format!(
+                "{{name: a, kind: file.open, limit: {{eventsPerSecond: {rate}}}}}"
+            )],
+        )
+    };
     let matching = "{name: a, kind: process.exec, match: {ports: [{from: 1}]}}";
     for (text, expected) in [
         ("spec: [", &[file][..]),
-        (&good().replace("CollectorProfile", "Profile"), &[file, "Profile", "CollectorProfile"]),
-        (&good().replace("v1alpha1", "v9"), &[file, "weir.dev/v9", "weir.dev/v1alpha1"]),
-        (&good().replace("spec:", "spec:\n  colour: red"), &[file, "spec", "colour"]),
-        (&limited("0"), &[file, "spec.events[0].limit.eventsPerSecond", "1000000"]),
-        (&limited("1000001"), &[file, "spec.events[0].limit.eventsPerSecond", "1000000"]),
-        (&good().replace("    - {name: execs, kind: process.exec}", &many), &[file, "spec.events", "64"]),
+        (
+            &good().replace("CollectorProfile", "Profile"),
+            &[file, "Profile", "CollectorProfile"],
+        ),
+        (
+            &good().replace("v1alpha1", "v9"),
+            &[file, "weir.dev/v9", "weir.dev/v1alpha1"],
+        ),
+        (
+            &good().replace("spec:", "spec:\n  colour: red"),
+            &[file, "spec", "colour"],
+        ),
+        (
+            &limited("0"),
+            &[file, "spec.events[0].limit.eventsPerSecond", "1000000"],
+        ),
+        (
+            &limited("1000001"),
+            &[file, "spec.events[0].limit.eventsPerSecond", "1000000"],
+        ),
+        (
+            &good().replace("    - {name: execs, kind: process.exec}", &many),
+            &[file, "spec.events", "64"],
+        ),
         (&profile("", &[EXECS, EXECS]), &[file, "spec.events", "execs"]),
-        (&good().replace("process.exec", "process.dance"), &[file, "spec.events[0].kind", "process.dance"]),
-        (&profile("", &[matching]), &[file, "spec.events[0].match", "ports"]),
+        (
+            &good().replace("process.exec", "process.dance"),
+            &[file, "spec.events[0].kind", "process.dance"],
+        ),
+        (
+            &profile("", &[matching]),
+            &[file, "spec.events[0].match", "ports"],
+        ),
         ("", &[file]),
     ] {
         assert_refused(text, &["--sink", "stdout"], 64, expected);
@@ -62,11 +93,36 @@ fn profile_with_a_mistake_is_refused_by_name_of_the_field() {
 fn arguments_that_cannot_be_are_refused() {
     assert_refused(&good(), &["--sink", "ftp://x"], 64, &["--sink", "nats://"]);
     assert_refused(&good(), &[], 64, &["--sink"]);
-    assert_refused(&good(), &["--sink", "stdout", "--source", "sky"], 64, &["synthetic:RATE"]);
-    assert_refused(&good(), &["--sink", "stdout", "--profile", "/nonexistent/p.yaml"], 64, &["/nonexistent/p.yaml"]);
-    assert_refused(&good(), &["--sink", "stdout", "--duration", "soon"], 64, &["--duration"]);
-    assert_refused(&good(), &["--sink", "stdout", "--ring-bytes", "4096"], 64, &["4096", "--ring-bytes", "65536"]);
-    assert_refused(&good(), &["--sink", "stdout", "--ring-bytes", "70000"], 64, &["70000", "power of two"]);
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--source", "sky"],
+        64,
+        &["synthetic:RATE"],
+    );
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--profile", "/nonexistent/p.yaml"],
+        64,
+        &["/nonexistent/p.yaml"],
+    );
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--duration", "soon"],
+        64,
+        &["--duration"],
+    );
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--ring-bytes", "4096"],
+        64,
+        &["4096", "--ring-bytes", "65536"],
+    );
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--ring-bytes", "70000"],
+        64,
+        &["70000", "power of two"],
+    );
 }
 
 /// *Scenario:* a second agent on the host's state directory while the first runs.
@@ -79,7 +135,12 @@ fn second_agent_on_the_host_is_refused_and_the_first_goes_on() {
     }
     let mut first = Setup::new(&good()).to_file().start();
     let state = first.setup.dir.path().join("state").display().to_string();
-    assert_refused(&good(), &["--sink", "stdout", "--state-dir", &state], 1, &["another weir-agent", "stop it first"]);
+    assert_refused(
+        &good(),
+        &["--sink", "stdout", "--state-dir", &state],
+        1,
+        &["another weir-agent", "stop it first"],
+    );
     first.cut();
     assert!(first.stop().0.success());
 }
@@ -93,7 +154,14 @@ fn agent_without_root_says_which_capabilities_it_needs() {
         return;
     }
     let setup = Setup::new(&good()).to("stdout");
-    let setup = setup.under(&["/usr/bin/setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    let setup = setup.under(&[
+        "/usr/bin/setpriv",
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+    ]);
     let dir = setup.dir.path();
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("opens the directory");
     // Where the build is, nobody may not look.
@@ -101,7 +169,10 @@ fn agent_without_root_says_which_capabilities_it_needs() {
     fs::copy(BINARY, &agent).expect("copies");
     let (code, said) = setup.run_program_to_end(&agent);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("root") && said.contains("BPF") && said.contains("PERFMON"), "{said}");
+    assert!(
+        said.contains("root") && said.contains("BPF") && said.contains("PERFMON"),
+        "{said}"
+    );
 }
 
 /// *Scenario:* a host where tracefs is hidden and cannot be mounted, and a profile of kinds that need it and kinds
@@ -117,14 +188,24 @@ fn host_without_tracefs_loses_only_the_kinds_that_need_it() {
     let hide = "for at in /sys/kernel/tracing /sys/kernel/debug; do mount -t tmpfs none $at; done; \
                 exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\"";
     let text = profile("", &[EXECS, "{name: opens, kind: file.open}"]);
-    let setup = Setup::new(&text).to_file().under(&["/usr/bin/unshare", "--mount", "sh", "-c", hide, "sh"]);
+    let setup = Setup::new(&text)
+        .to_file()
+        .under(&["/usr/bin/unshare", "--mount", "sh", "-c", hide, "sh"]);
     let mut agent = setup.start();
     let (code, body) = agent.until_ready_says("file.open");
     assert_eq!(code, 200, "{body}");
-    assert!(body.contains("degraded") && body.contains("weir-agent probe"), "{body}");
+    assert!(
+        body.contains("degraded") && body.contains("weir-agent probe"),
+        "{body}"
+    );
     assert!(agent.log().contains("mount -t tracefs"), "{}", agent.log());
     assert!(Path::new("/bin/true").is_file());
-    assert!(std::process::Command::new("/bin/true").status().expect("starts").success());
+    assert!(
+        std::process::Command::new("/bin/true")
+            .status()
+            .expect("starts")
+            .success()
+    );
     let ledger = agent.until_settled();
     assert!(ledger.slot("execs").count("acked") > 0, "{ledger:?}");
     assert!(agent.stop().0.success());
@@ -133,7 +214,10 @@ fn host_without_tracefs_loses_only_the_kinds_that_need_it() {
 /// Whether a program of the system is there; loudly if not, and in CI it must be.
 fn has(program: &str) -> bool {
     let found = Path::new(program).is_file();
-    assert!(found || std::env::var_os("CI").is_none(), "this test needs {program}");
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "this test needs {program}"
+    );
     if !found {
         eprintln!("SKIPPED, nothing is proven: this test needs {program}");
     }

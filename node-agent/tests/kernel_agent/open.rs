@@ -34,7 +34,11 @@ at("$dir/file", 0);
 fn said(event: &Event) -> (String, String, u64) {
     let open = &event.data()["fileOpen"];
     let text = |field: &str| open[field].as_str().unwrap_or_default().to_owned();
-    (text("path"), text("access"), open["errno"].as_u64().unwrap_or(9_999))
+    (
+        text("path"),
+        text("access"),
+        open["errno"].as_u64().unwrap_or(9_999),
+    )
 }
 
 /// *Scenario:* one process opens files by each system call there is, with results good and bad, paths absolute,
@@ -53,7 +57,8 @@ fn opens_by_each_call_are_told_and_matched() {
     let root = dir.path().display().to_string();
     let long = format!("{root}/{}", "x/".repeat(400));
     let own = "comm: [weirtest]";
-    let event = |name: &str, matches: &str| format!("{{name: {name}, kind: file.open, match: {{{matches}}}}}");
+    let event =
+        |name: &str, matches: &str| format!("{{name: {name}, kind: file.open, match: {{{matches}}}}}");
     let events = [
         event("all", own),
         event("below", &format!("{own}, paths: {{prefix: [{root}/]}}")),
@@ -64,7 +69,9 @@ fn opens_by_each_call_are_told_and_matched() {
         event("enoent", &format!("{own}, errnos: [2]")),
         event("other", "comm: [weirother]"),
     ];
-    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str))).to_file().start();
+    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
+        .to_file()
+        .start();
     perl_says(OPENS, &[&root, &long]);
     let ledger = agent.until_settled();
     assert_eq!(ledger.hook_errors(), 0, "{ledger:?}");
@@ -91,7 +98,8 @@ fn opens_by_each_call_are_told_and_matched() {
     ]
     .map(|(path, access, errno): (&str, &str, u64)| (path.to_owned(), access.to_owned(), errno));
     assert_eq!(told("all"), expected);
-    let chosen = |indices: &[usize]| -> Vec<_> { indices.iter().map(|index| expected[*index].clone()).collect() };
+    let chosen =
+        |indices: &[usize]| -> Vec<_> { indices.iter().map(|index| expected[*index].clone()).collect() };
     assert_eq!(told("below"), chosen(&[0, 1, 2, 3, 4, 5, 9, 10]));
     assert_eq!(told("exact"), chosen(&[0, 1, 2, 4, 10]));
     assert_eq!(told("writes"), chosen(&[1, 2, 3]));
@@ -129,17 +137,26 @@ fn opens_are_matched_by_executable_and_user() {
     let perl = own_copy("/usr/bin/perl", dir.path());
     let file = marker(Path::new("/tmp"), &format!("weir-open-{}", std::process::id()));
     let paths = format!("paths: {{exact: [{}]}}", file.display());
-    let event = |name: &str, matches: &str| format!("{{name: {name}, kind: file.open, match: {{{paths}{matches}}}}}");
+    let event =
+        |name: &str, matches: &str| format!("{{name: {name}, kind: file.open, match: {{{paths}{matches}}}}}");
     let events = [
         event("all", ""),
         event("binary", &format!(", binaries: {{exact: [{}]}}", perl.display())),
-        event("prefix", &format!(", binaries: {{prefix: [{}/]}}", dir.path().display())),
+        event(
+            "prefix",
+            &format!(", binaries: {{prefix: [{}/]}}", dir.path().display()),
+        ),
         event("nobody", ", uids: [65534]"),
     ];
-    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str))).to_file().start();
+    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
+        .to_file()
+        .start();
     let open = "sysopen(my $f, $ARGV[0], 0) or die; ($<, $>) = (65534, 65534); $0 = 'weirnobody'; sysopen(my $g, $ARGV[0], 0) or die; print $$;";
     let path = file.display().to_string();
-    let own = std::process::Command::new(&perl).args(["-e", open, "--", &path]).output().expect("starts");
+    let own = std::process::Command::new(&perl)
+        .args(["-e", open, "--", &path])
+        .output()
+        .expect("starts");
     assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
     perl_says(open, &[&path]);
     let ledger = agent.until_settled();
@@ -156,6 +173,14 @@ fn opens_are_matched_by_executable_and_user() {
     assert_eq!(process(1)["uid"], 65_534);
     assert_eq!(process(1)["comm"], "weirnobody");
     assert_eq!(process(0)["exe"], perl.display().to_string());
-    assert_eq!(process(0)["pid"].to_string(), String::from_utf8_lossy(&own.stdout));
-    assert!(stream.named("nobody").iter().all(|event| event.data()["process"]["uid"] == 65_534));
+    assert_eq!(
+        process(0)["pid"].to_string(),
+        String::from_utf8_lossy(&own.stdout)
+    );
+    assert!(
+        stream
+            .named("nobody")
+            .iter()
+            .all(|event| event.data()["process"]["uid"] == 65_534)
+    );
 }

@@ -15,7 +15,9 @@ use crate::stream::{Event, Stream, number};
 use crate::workload::{marker, own_copy};
 
 fn wall_ns() -> i128 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("is after 1970");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("is after 1970");
     i128::try_from(since.as_nanos()).expect("is small")
 }
 
@@ -35,11 +37,25 @@ fn exits_tell_code_signal_and_duration_once_per_process() {
     let of = |path: &Path| format!("binaries: {{exact: [{}]}}", path.display());
     let events = [
         format!("{{name: exits, kind: process.exit, match: {{{}}}}}", of(&perl)),
-        format!("{{name: killed, kind: process.exit, match: {{{}, signals: [9]}}}}", of(&perl)),
-        format!("{{name: threaded, kind: process.exit, match: {{{}}}}}", of(&threaded)),
+        format!(
+            "{{name: killed, kind: process.exit, match: {{{}, signals: [9]}}}}",
+            of(&perl)
+        ),
+        format!(
+            "{{name: threaded, kind: process.exit, match: {{{}}}}}",
+            of(&threaded)
+        ),
     ];
-    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str))).to_file().start();
-    let programs = ["exit 0", "exit 3", "kill 9, $$", "kill 11, $$; sleep 9", "select(undef, undef, undef, 0.3)"];
+    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
+        .to_file()
+        .start();
+    let programs = [
+        "exit 0",
+        "exit 3",
+        "kill 9, $$",
+        "kill 11, $$; sleep 9",
+        "select(undef, undef, undef, 0.3)",
+    ];
     let mut lives = Vec::new();
     for program in programs {
         let begun = wall_ns();
@@ -48,7 +64,14 @@ fn exits_tell_code_signal_and_duration_once_per_process() {
         lives.push((pid, status, wall_ns() - begun));
     }
     for _ in 0..20 {
-        assert!(Command::new(&threaded).arg("--version").stdout(Stdio::null()).status().expect("starts").success());
+        assert!(
+            Command::new(&threaded)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .status()
+                .expect("starts")
+                .success()
+        );
     }
     let ledger = agent.until_settled();
     let (status, _) = agent.stop();
@@ -63,13 +86,24 @@ fn exits_tell_code_signal_and_duration_once_per_process() {
         assert_eq!(code, status.code().map(i64::from), "{event:?}");
         assert_eq!(signal, status.signal().map(i64::from), "{event:?}");
         let duration = i128::from(number(&exit["durationNanos"]));
-        assert!((1..=*longest_ns).contains(&duration), "{duration} of {longest_ns}: {event:?}");
+        assert!(
+            (1..=*longest_ns).contains(&duration),
+            "{duration} of {longest_ns}: {event:?}"
+        );
     }
     assert_eq!(exits[2].data()["processExit"]["signalName"], "SIGKILL");
-    assert!(number(&exits[4].data()["processExit"]["durationNanos"]) >= 300_000_000, "{:?}", exits[4]);
+    assert!(
+        number(&exits[4].data()["processExit"]["durationNanos"]) >= 300_000_000,
+        "{:?}",
+        exits[4]
+    );
     let killed: Vec<u64> = stream.named("killed").iter().map(|event| event.pid()).collect();
     assert_eq!(killed, [u64::from(lives[2].0)]);
-    assert_eq!(stream.named("threaded").len(), 20, "one exit per process, however many threads: {ledger:?}");
+    assert_eq!(
+        stream.named("threaded").len(),
+        20,
+        "one exit per process, however many threads: {ledger:?}"
+    );
 }
 
 /// A program that opens a file, forks a child that opens it too, and prints the child's id: when told to.
@@ -93,10 +127,18 @@ impl Family {
     fn start(perl: &Path, file: &Path) -> Self {
         let begun = wall_ns();
         let mut command = Command::new(perl);
-        command.args(["-e", FAMILY, "--"]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-e", FAMILY, "--"])
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let output = BufReader::new(child.stdout.take().expect("is piped"));
-        let mut family = Self { child, output, started: (begun, 0) };
+        let mut family = Self {
+            child,
+            output,
+            started: (begun, 0),
+        };
         assert_eq!(family.line(), "ready");
         family.started.1 = wall_ns();
         family
@@ -120,17 +162,27 @@ impl Family {
         let (own, parent) = (u64::from(self.child.id()), u64::from(std::process::id()));
         let of = |pid: u64| {
             let mut found = events.iter().filter(|event| event.pid() == pid);
-            let event = found.next().unwrap_or_else(|| panic!("nothing of {pid} in {events:?}"));
+            let event = found
+                .next()
+                .unwrap_or_else(|| panic!("nothing of {pid} in {events:?}"));
             assert!(found.next().is_none(), "more than one of {pid}");
             let process = &event.data()["process"];
             assert_eq!(process["exe"], exe.display().to_string(), "{event:?}");
-            (number(&process["ppid"]), event.process_start_ns(), event.time_ns())
+            (
+                number(&process["ppid"]),
+                event.process_start_ns(),
+                event.time_ns(),
+            )
         };
         // Wall clock and boot clock are related to within a few microseconds; a clock may be stepped by more.
         let slack = 50_000_000;
         let (ppid, start, _) = of(own);
         assert_eq!(ppid, parent);
-        assert!(start >= self.started.0 - slack && start <= self.started.1 + slack, "{start} {:?}", self.started);
+        assert!(
+            start >= self.started.0 - slack && start <= self.started.1 + slack,
+            "{start} {:?}",
+            self.started
+        );
         let (ppid, start, at) = of(child);
         assert_eq!(ppid, own);
         assert!(start > self.started.0 && start <= at, "{start} {at}");
@@ -148,7 +200,10 @@ fn executable_parent_and_start_are_known_for_old_and_new_and_forked() {
     }
     let dir = tempfile::tempdir().expect("makes a directory");
     let (perl, file) = (own_copy("/usr/bin/perl", dir.path()), marker(dir.path(), "file"));
-    let opens = format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display());
+    let opens = format!(
+        "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+        file.display()
+    );
     let execs = format!(
         "{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}",
         perl.display()
@@ -169,9 +224,17 @@ fn executable_parent_and_start_are_known_for_old_and_new_and_forked() {
     assert_eq!(execs.len(), 1, "{execs:?}");
     let exec = &execs[0].data()["processExec"];
     assert_eq!(exec["exe"], perl.display().to_string());
-    let args: Vec<&str> = exec["args"].as_array().expect("has arguments").iter().filter_map(|arg| arg.as_str()).collect();
+    let args: Vec<&str> = exec["args"]
+        .as_array()
+        .expect("has arguments")
+        .iter()
+        .filter_map(|arg| arg.as_str())
+        .collect();
     let copy = perl.display().to_string();
-    assert_eq!(args, [copy.as_str(), "-e", FAMILY, "--", &file.display().to_string()]);
+    assert_eq!(
+        args,
+        [copy.as_str(), "-e", FAMILY, "--", &file.display().to_string()]
+    );
 }
 
 /// *Scenario:* a profile takes every open below the agent's own directory; the agent reads its profile there again,
@@ -196,7 +259,11 @@ fn agent_does_not_observe_itself_and_counts_that() {
     agent.signal(Signal::HUP);
     until("the agent reads its profile again", || {
         let ledger = agent.cut();
-        if ledger.hook("sys_exit_openat", "excluded") > excluded { Ok(()) } else { Err(format!("{ledger:?}")) }
+        if ledger.hook("sys_exit_openat", "excluded") > excluded {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
     });
     std::fs::read(agent.setup.profile()).expect("reads");
     let ledger = agent.until_settled();
@@ -206,7 +273,19 @@ fn agent_does_not_observe_itself_and_counts_that() {
     assert!(status.success(), "{status}");
     let stream = Stream::of_file(&dir.path().join("events"));
     let profile = agent.setup.profile();
-    let read: Vec<u64> = stream.events.iter().filter(|event| Path::new(event.path()) == profile).map(Event::pid).collect();
-    assert_eq!(read, [u64::from(std::process::id())], "the test read the profile once");
-    assert!(stream.events.iter().all(|event| event.pid() != agent_pid), "the agent observed itself");
+    let read: Vec<u64> = stream
+        .events
+        .iter()
+        .filter(|event| Path::new(event.path()) == profile)
+        .map(Event::pid)
+        .collect();
+    assert_eq!(
+        read,
+        [u64::from(std::process::id())],
+        "the test read the profile once"
+    );
+    assert!(
+        stream.events.iter().all(|event| event.pid() != agent_pid),
+        "the agent observed itself"
+    );
 }

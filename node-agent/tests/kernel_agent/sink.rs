@@ -12,11 +12,20 @@ use crate::stream::Stream;
 use crate::workload::{marker, perl_says};
 
 fn opens(file: &Path) -> String {
-    profile("", &[&format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display())])
+    profile(
+        "",
+        &[&format!(
+            "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+            file.display()
+        )],
+    )
 }
 
 fn open_some(file: &Path) {
-    perl_says("for (1..100) { sysopen(my $f, $ARGV[0], 0) or die }", &[&file.display().to_string()]);
+    perl_says(
+        "for (1..100) { sysopen(my $f, $ARGV[0], 0) or die }",
+        &[&file.display().to_string()],
+    );
 }
 
 /// The events wait, nothing is lost, and `/readyz` says why with code 200.
@@ -24,10 +33,17 @@ fn assert_waits(agent: &Agent, reason: &str) -> String {
     let (code, body) = agent.until_ready_says(reason);
     assert_eq!(code, 200, "{body}");
     let ledger = agent.cut();
-    assert_eq!(ledger.total("queued") + ledger.total("unacked"), 100, "{ledger:?}");
+    assert_eq!(
+        ledger.total("queued") + ledger.total("unacked"),
+        100,
+        "{ledger:?}"
+    );
     let (_, metrics) = agent.get("/metrics").expect("answers");
     let degraded = |line: &&str| line.contains("sink") && line.contains("degraded") && line.ends_with(" 1");
-    assert!(metrics.lines().any(|line| degraded(&line)), "no metric shows it: {metrics}");
+    assert!(
+        metrics.lines().any(|line| degraded(&line)),
+        "no metric shows it: {metrics}"
+    );
     body
 }
 
@@ -39,10 +55,14 @@ async fn unreachable_sink_is_shown_and_gets_everything_once_it_is_there() {
     if !may_test() {
         return;
     }
-    let Some(mut server) = Server::prepare("") else { return };
+    let Some(mut server) = Server::prepare("") else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
-    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    let mut agent = Setup::new(&opens(&file))
+        .to(&format!("{}?stream=S", server.url()))
+        .start();
     open_some(&file);
     assert_waits(&agent, "refused");
     server.run().await;
@@ -60,17 +80,27 @@ async fn stream_that_does_not_take_the_subject_is_shown_until_it_does() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("").await else { return };
+    let Some(server) = Server::start("").await else {
+        return;
+    };
     let jetstream = server.jetstream().await;
     create_stream(&jetstream, "S", &["other.>"]).await;
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
-    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S&manage=External", server.url())).start();
+    let mut agent = Setup::new(&opens(&file))
+        .to(&format!("{}?stream=S&manage=External", server.url()))
+        .start();
     open_some(&file);
     let body = assert_waits(&agent, "other.>");
-    assert!(body.contains("weir.events") && body.contains("add the subject"), "{body}");
-    let config =
-        Config { name: "S".into(), subjects: vec!["other.>".into(), "weir.events.>".into()], ..Config::default() };
+    assert!(
+        body.contains("weir.events") && body.contains("add the subject"),
+        "{body}"
+    );
+    let config = Config {
+        name: "S".into(),
+        subjects: vec!["other.>".into(), "weir.events.>".into()],
+        ..Config::default()
+    };
     jetstream.update_stream(config).await.expect("updates");
     let ledger = agent.until_settled();
     assert_eq!(ledger.total("acked"), 100, "{ledger:?}");
@@ -85,11 +115,15 @@ async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("").await else { return };
+    let Some(server) = Server::start("").await else {
+        return;
+    };
     create_stream(&server.jetstream().await, "S", &["other.>"]).await;
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
-    let agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    let agent = Setup::new(&opens(&file))
+        .to(&format!("{}?stream=S", server.url()))
+        .start();
     open_some(&file);
     let body = assert_waits(&agent, "exists with other settings");
     assert!(body.contains("max_bytes"), "{body}");
@@ -109,10 +143,14 @@ async fn wrong_credentials_are_shown_with_where_to_put_the_right_ones() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("authorization { user: a, password: b }").await else { return };
+    let Some(server) = Server::start("authorization { user: a, password: b }").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
-    let mut agent = Setup::new(&opens(&file)).to(&format!("{}?stream=S", server.url())).start();
+    let mut agent = Setup::new(&opens(&file))
+        .to(&format!("{}?stream=S", server.url()))
+        .start();
     open_some(&file);
     let body = assert_waits(&agent, "credentials");
     assert!(body.contains("credentials directory"), "{body}");
@@ -159,7 +197,9 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     let file = marker(dir.path(), "file");
     let tiny = Tiny::mount(dir.path().join("tiny"));
     let events = tiny.0.join("events.json");
-    let mut agent = Setup::new(&opens(&file)).to(&format!("file:{}", events.display())).start();
+    let mut agent = Setup::new(&opens(&file))
+        .to(&format!("file:{}", events.display()))
+        .start();
     open_some(&file);
     let (code, body) = agent.until_ready_says("free space");
     assert_eq!(code, 200, "{body}");
@@ -170,7 +210,11 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     tiny.grow();
     let ledger = until("everything is written", || {
         let ledger = agent.cut();
-        if ledger.total("acked") == 100 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+        if ledger.total("acked") == 100 {
+            Ok(ledger)
+        } else {
+            Err(format!("{ledger:?}"))
+        }
     });
     assert_eq!(ledger.total("accepted"), 100, "{ledger:?}");
     assert!(agent.stop().0.success());

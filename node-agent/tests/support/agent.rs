@@ -25,7 +25,11 @@ pub fn may_test() -> bool {
     if root && perl {
         return true;
     }
-    let missing = if root { "/usr/bin/perl" } else { "root, which alone may load BPF programs" };
+    let missing = if root {
+        "/usr/bin/perl"
+    } else {
+        "root, which alone may load BPF programs"
+    };
     assert!(std::env::var_os("CI").is_none(), "this test needs {missing}");
     eprintln!("SKIPPED, nothing is proven: this test needs {missing}");
     false
@@ -38,7 +42,10 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
         match look() {
             Ok(value) => return value,
             Err(state) => {
-                assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}; last state: {state}");
+                assert!(
+                    Instant::now() < deadline,
+                    "not within {DEADLINE:?}: {what}; last state: {state}"
+                );
             }
         }
         std::thread::sleep(INTERVAL);
@@ -55,7 +62,11 @@ pub struct Setup {
 impl Setup {
     pub fn new(profile: &str) -> Self {
         let dir = tempfile::tempdir().expect("makes a directory");
-        let setup = Self { dir, arguments: Vec::new(), wrapper: Vec::new() };
+        let setup = Self {
+            dir,
+            arguments: Vec::new(),
+            wrapper: Vec::new(),
+        };
         fs::write(setup.profile(), profile).expect("writes the profile");
         setup
     }
@@ -69,7 +80,8 @@ impl Setup {
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.arguments
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -91,7 +103,11 @@ impl Setup {
     fn command(&self, agent: &Path) -> Command {
         let mut words = self.wrapper.iter().map(OsStr::new).chain([agent.as_os_str()]);
         let mut command = Command::new(words.next().expect("there is the agent"));
-        command.args(words).arg("run").arg("--profile").arg(self.profile());
+        command
+            .args(words)
+            .arg("run")
+            .arg("--profile")
+            .arg(self.profile());
         command.args(["--admin", "127.0.0.1:0", "--node", "node", "--cluster", "test"]);
         if !self.arguments.iter().any(|argument| argument == "--state-dir") {
             command.arg("--state-dir").arg(self.dir.path().join("state"));
@@ -124,8 +140,18 @@ impl Setup {
         let log_path = self.dir.path().join("log");
         let log = File::create(&log_path).expect("makes a log");
         let out = log.try_clone().expect("clones");
-        let child = self.command(Path::new(BINARY)).stdout(out).stderr(log).spawn().expect("the agent starts");
-        let mut agent = Agent { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), setup: self, log_path };
+        let child = self
+            .command(Path::new(BINARY))
+            .stdout(out)
+            .stderr(log)
+            .spawn()
+            .expect("the agent starts");
+        let mut agent = Agent {
+            child,
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            setup: self,
+            log_path,
+        };
         agent.admin = until("the admin server listens", || agent.admin_address());
         agent
     }
@@ -144,11 +170,14 @@ impl Agent {
         if let Some(status) = self.child.try_wait().expect("can be asked") {
             panic!("the agent ended with {status}: {log}");
         }
-        let address = log.lines().find(|line| line.contains("admin server listens")).and_then(|line| {
-            let (_, rest) = line.split_once("127.0.0.1:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
-        });
+        let address = log
+            .lines()
+            .find(|line| line.contains("admin server listens"))
+            .and_then(|line| {
+                let (_, rest) = line.split_once("127.0.0.1:")?;
+                let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
+            });
         address.ok_or(log)
     }
 
@@ -173,7 +202,11 @@ impl Agent {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(told)?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| answer.clone())?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| head.to_owned())?;
+        let code = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| head.to_owned())?;
         Ok((code, body.to_owned()))
     }
 
@@ -199,7 +232,11 @@ impl Agent {
         let (_, body) = self.get("/ledger")?;
         let value: Value = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
         let profiles = value["profiles"].as_array().ok_or("no profiles")?;
-        profiles.iter().filter_map(|profile| profile["generation"].as_u64()).max().ok_or_else(|| body.clone())
+        profiles
+            .iter()
+            .filter_map(|profile| profile["generation"].as_u64())
+            .max()
+            .ok_or_else(|| body.clone())
     }
 
     pub fn until_generation(&self, generation: u64) {
@@ -213,7 +250,11 @@ impl Agent {
     pub fn until_settled(&self) -> Ledger {
         until("every event is settled", || {
             let ledger = self.cut();
-            if ledger.under_way() == 0 { Ok(ledger) } else { Err(format!("{ledger:?}: {:?}", self.get("/readyz"))) }
+            if ledger.under_way() == 0 {
+                Ok(ledger)
+            } else {
+                Err(format!("{ledger:?}: {:?}", self.get("/readyz")))
+            }
         })
     }
 

@@ -31,12 +31,22 @@ impl Storm {
         let child = |index: usize| {
             fs::remove_file(ready(index)).ok();
             let mut command = perl(STORM);
-            command.arg(path).arg(ready(index)).arg(&stop).stdout(Stdio::piped());
+            command
+                .arg(path)
+                .arg(ready(index))
+                .arg(&stop)
+                .stdout(Stdio::piped());
             command.spawn().expect("perl starts")
         };
         let children = (0..processes).map(child).collect();
         for index in 0..processes {
-            until("the storm begins", || if ready(index).exists() { Ok(()) } else { Err(String::new()) });
+            until("the storm begins", || {
+                if ready(index).exists() {
+                    Ok(())
+                } else {
+                    Err(String::new())
+                }
+            });
         }
         Self { stop, children }
     }
@@ -59,9 +69,16 @@ impl Drop for Storm {
 
 fn counted(mut child: Child) -> u64 {
     let mut said = String::new();
-    child.stdout.take().expect("is piped").read_to_string(&mut said).expect("reads");
+    child
+        .stdout
+        .take()
+        .expect("is piped")
+        .read_to_string(&mut said)
+        .expect("reads");
     assert!(child.wait().expect("ends").success(), "the workload failed");
-    said.trim().parse().unwrap_or_else(|error| panic!("{said:?}: {error}"))
+    said.trim()
+        .parse()
+        .unwrap_or_else(|error| panic!("{said:?}: {error}"))
 }
 
 /// A perl program; its arguments may be added.
@@ -74,7 +91,11 @@ pub fn perl(program: &str) -> Command {
 /// A perl program's output, once it has ended well.
 pub fn perl_says(program: &str, arguments: &[&str]) -> String {
     let output = perl(program).args(arguments).output().expect("perl starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -96,7 +117,10 @@ pub fn own_copy(of: &str, dir: &Path) -> PathBuf {
 pub fn start_many(program: &Path, threads: usize, each: usize) -> Vec<u32> {
     let run = || -> Vec<u32> {
         let once = |_| {
-            let mut child = Command::new(program).stdin(Stdio::null()).spawn().expect("the program starts");
+            let mut child = Command::new(program)
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("the program starts");
             assert!(child.wait().expect("ends").success());
             child.id()
         };
@@ -104,6 +128,9 @@ pub fn start_many(program: &Path, threads: usize, each: usize) -> Vec<u32> {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("no thread panics"))
+            .collect()
     })
 }

@@ -50,7 +50,11 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
             Ok(()) => retries.forget(ONE),
             Err(error) => {
                 let wait = retries.failed(ONE, rand::random());
-                tracing::warn!(error = chain(&error), wait_seconds = wait.as_secs(), "the agents' objects could not be applied");
+                tracing::warn!(
+                    error = chain(&error),
+                    wait_seconds = wait.as_secs(),
+                    "the agents' objects could not be applied"
+                );
                 let dirty = context.dirty.agents.clone();
                 let stop = stop.clone();
                 tokio::spawn(async move {
@@ -74,7 +78,12 @@ pub(super) async fn visit_once(context: &Context) -> Result<(), AgentsError> {
 async fn reconcile(context: &Context) -> Result<Resources<super::Applied>, AgentsError> {
     let inputs = dereference::dereference(context).await?;
     let validated = validate(&inputs)?;
-    let resources = build(&context.settings, &context.image, &context.namespaces.agents, &validated);
+    let resources = build(
+        &context.settings,
+        &context.image,
+        &context.namespaces.agents,
+        &validated,
+    );
     Ok(apply::apply(context, resources).await?)
 }
 

@@ -51,18 +51,25 @@ impl Election {
     /// Lease's duration by this candidate's own clock.
     pub(super) fn decide(&mut self, spec: Option<&LeaseSpec>, now: Duration) -> Decision {
         self.observe(spec, now);
-        let Some((spec, since)) = &self.seen else { return Decision::Take { transitions: 0 } };
+        let Some((spec, since)) = &self.seen else {
+            return Decision::Take { transitions: 0 };
+        };
         let transitions = spec.lease_transitions.unwrap_or(0);
-        let next = Decision::Take { transitions: transitions.saturating_add(1) };
+        let next = Decision::Take {
+            transitions: transitions.saturating_add(1),
+        };
         match spec.holder_identity.as_deref() {
             None | Some("") => next,
             Some(holder) if holder == self.identity => Decision::Renew,
             Some(holder) => {
-                let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(super::LEASE_SECONDS)).unwrap_or(1);
+                let seconds =
+                    u64::try_from(spec.lease_duration_seconds.unwrap_or(super::LEASE_SECONDS)).unwrap_or(1);
                 if now.saturating_sub(*since) >= Duration::from_secs(seconds) {
                     next
                 } else {
-                    Decision::Wait { holder: holder.to_owned() }
+                    Decision::Wait {
+                        holder: holder.to_owned(),
+                    }
                 }
             }
         }
@@ -93,19 +100,30 @@ mod tests {
     fn lease_missing_or_released_is_taken() {
         let mut election = Election::new("a".to_owned());
         assert_eq!(election.decide(None, at(0)), Decision::Take { transitions: 0 });
-        let free = LeaseSpec { lease_transitions: Some(3), ..LeaseSpec::default() };
-        assert_eq!(election.decide(Some(&free), at(0)), Decision::Take { transitions: 4 });
+        let free = LeaseSpec {
+            lease_transitions: Some(3),
+            ..LeaseSpec::default()
+        };
+        assert_eq!(
+            election.decide(Some(&free), at(0)),
+            Decision::Take { transitions: 4 }
+        );
     }
 
     #[test]
     fn lease_of_another_is_taken_only_after_it_stood_still() {
         let mut election = Election::new("a".to_owned());
-        let wait = Decision::Wait { holder: "b".to_owned() };
+        let wait = Decision::Wait {
+            holder: "b".to_owned(),
+        };
         // The renewal time is hours ago by the wall clock: that means nothing.
         assert_eq!(election.decide(Some(&held("b", 1)), at(100)), wait);
         assert_eq!(election.decide(Some(&held("b", 2)), at(110)), wait, "renewed");
         assert_eq!(election.decide(Some(&held("b", 2)), at(124)), wait);
-        assert_eq!(election.decide(Some(&held("b", 2)), at(125)), Decision::Take { transitions: 4 });
+        assert_eq!(
+            election.decide(Some(&held("b", 2)), at(125)),
+            Decision::Take { transitions: 4 }
+        );
     }
 
     #[test]

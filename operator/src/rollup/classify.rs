@@ -48,7 +48,11 @@ pub(super) fn standing<'a>(
     subject: &Subject,
     now: i64,
 ) -> Standing<'a> {
-    if !subject.selector.as_ref().is_none_or(|selector| selector.matches(&facts.labels)) {
+    if !subject
+        .selector
+        .as_ref()
+        .is_none_or(|selector| selector.matches(&facts.labels))
+    {
         return Standing::Other;
     }
     if !facts.eligible {
@@ -59,19 +63,31 @@ pub(super) fn standing<'a>(
         return if now < missed_from {
             Standing::Young(missed_from)
         } else {
-            let (reason, message) = trouble(index, name)
-                .unwrap_or((ConditionReason::AwaitingAgents, "its agent has not reported yet".to_owned()));
+            let (reason, message) = trouble(index, name).unwrap_or((
+                ConditionReason::AwaitingAgents,
+                "its agent has not reported yet".to_owned(),
+            ));
             Standing::Expected(NodeVerdict::Pending(reason, message))
         };
     }
     let Some(report) = index.trusted(name) else {
-        let (reason, message) = trouble(index, name)
-            .unwrap_or((ConditionReason::AgentStale, "its agent's pod is not ready".to_owned()));
+        let (reason, message) = trouble(index, name).unwrap_or((
+            ConditionReason::AgentStale,
+            "its agent's pod is not ready".to_owned(),
+        ));
         return Standing::Expected(NodeVerdict::Stale(reason, message));
     };
-    let entry = report.profiles.get(&subject.name).filter(|entry| entry.uid == subject.uid);
+    let entry = report
+        .profiles
+        .get(&subject.name)
+        .filter(|entry| entry.uid == subject.uid);
     Standing::Expected(entry.map_or_else(
-        || NodeVerdict::Pending(ConditionReason::NodesPending, "the agent has not taken the profile up yet".to_owned()),
+        || {
+            NodeVerdict::Pending(
+                ConditionReason::NodesPending,
+                "the agent has not taken the profile up yet".to_owned(),
+            )
+        },
         |entry| verdict(entry, subject, now),
     ))
 }
@@ -91,7 +107,10 @@ fn verdict<'a>(entry: &'a NodeProfile, subject: &Subject, now: i64) -> NodeVerdi
         .zip(subject.digest.as_ref())
         .is_some_and(|(has, wanted)| has != wanted);
     if entry.generation != subject.generation || other_plan {
-        return NodeVerdict::Pending(ConditionReason::NodesPending, "the agent still holds an older generation".to_owned());
+        return NodeVerdict::Pending(
+            ConditionReason::NodesPending,
+            "the agent still holds an older generation".to_owned(),
+        );
     }
     match entry.state {
         NodeProfileState::Failed => return NodeVerdict::Failed(entry),
@@ -108,20 +127,32 @@ fn verdict<'a>(entry: &'a NodeProfile, subject: &Subject, now: i64) -> NodeVerdi
         | NodeProfileState::Expired
         | NodeProfileState::Suspended => {}
     }
-    let overdue = subject.expires_at.is_some_and(|at| now > at.saturating_add(EXPIRY_GRACE_SECONDS));
+    let overdue = subject
+        .expires_at
+        .is_some_and(|at| now > at.saturating_add(EXPIRY_GRACE_SECONDS));
     if entry.state == NodeProfileState::Live && !overdue {
         // Without a digest nobody has read the kernel back.
         return if entry.digest.is_some() || subject.digest.is_none() {
             NodeVerdict::Live { entry }
         } else {
-            NodeVerdict::Pending(ConditionReason::NodesPending, "the kernel was not read back yet".to_owned())
+            NodeVerdict::Pending(
+                ConditionReason::NodesPending,
+                "the kernel was not read back yet".to_owned(),
+            )
         };
     }
-    let fallback = if overdue { ConditionReason::ClockSkew } else { ConditionReason::NodesPending };
+    let fallback = if overdue {
+        ConditionReason::ClockSkew
+    } else {
+        ConditionReason::NodesPending
+    };
     let message = if overdue {
         "the profile has expired, and the node has not stopped it".to_owned()
     } else {
-        entry.message.clone().unwrap_or_else(|| "the agent is still programming the kernel".to_owned())
+        entry
+            .message
+            .clone()
+            .unwrap_or_else(|| "the agent is still programming the kernel".to_owned())
     };
     NodeVerdict::Pending(entry.reason.unwrap_or(fallback), message)
 }

@@ -19,13 +19,32 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn new(type_: ConditionType, status: bool, reason: ConditionReason, message: impl AsRef<str>) -> Self {
-        let status = if status { ConditionStatus::True } else { ConditionStatus::False };
-        Self { type_, status, reason, message: clip(message.as_ref(), MESSAGE_CHARS) }
+    pub(crate) fn new(
+        type_: ConditionType,
+        status: bool,
+        reason: ConditionReason,
+        message: impl AsRef<str>,
+    ) -> Self {
+        let status = if status {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::False
+        };
+        Self {
+            type_,
+            status,
+            reason,
+            message: clip(message.as_ref(), MESSAGE_CHARS),
+        }
     }
 
     fn unknown(type_: ConditionType, reason: ConditionReason, message: &str) -> Self {
-        Self { type_, status: ConditionStatus::Unknown, reason, message: clip(message, MESSAGE_CHARS) }
+        Self {
+            type_,
+            status: ConditionStatus::Unknown,
+            reason,
+            message: clip(message, MESSAGE_CHARS),
+        }
     }
 }
 
@@ -79,7 +98,10 @@ impl View<'_> {
         }
         let message = counts(tally);
         if tally.reported == 0 {
-            let trouble = tally.problems.most().filter(|(reason, ..)| *reason != R::AwaitingAgents);
+            let trouble = tally
+                .problems
+                .most()
+                .filter(|(reason, ..)| *reason != R::AwaitingAgents);
             return match trouble {
                 Some((reason, _, why)) => draft(false, reason, &format!("{message}: {why}")),
                 None => draft(false, R::AwaitingAgents, &message),
@@ -111,7 +133,9 @@ impl View<'_> {
         } else if tally.stale > 0 {
             Some(R::AgentStale)
         } else {
-            [R::ImagePullFailed, R::AgentsUnschedulable].into_iter().find(|reason| tally.problems.has(*reason))
+            [R::ImagePullFailed, R::AgentsUnschedulable]
+                .into_iter()
+                .find(|reason| tally.problems.has(*reason))
         }
     }
 
@@ -130,7 +154,8 @@ impl View<'_> {
     fn programmed(&self) -> Draft {
         use ConditionReason as R;
         let tally = self.tally();
-        let draft = |status, reason, message: &str| Draft::new(ConditionType::Programmed, status, reason, message);
+        let draft =
+            |status, reason, message: &str| Draft::new(ConditionType::Programmed, status, reason, message);
         if tally.matched == tally.excluded {
             return draft(false, R::NoMatchingNodes, &no_nodes(tally));
         }
@@ -152,7 +177,8 @@ impl View<'_> {
     fn delivering(&self) -> Draft {
         use ConditionReason as R;
         let tally = self.tally();
-        let draft = |status, reason, message: &str| Draft::new(ConditionType::Delivering, status, reason, message);
+        let draft =
+            |status, reason, message: &str| Draft::new(ConditionType::Delivering, status, reason, message);
         match self.input.subject.mode {
             Mode::Suspended => return draft(false, R::Suspended, "a suspended profile delivers nothing"),
             Mode::DryRun => return draft(false, R::DryRun, "a dry run counts and delivers nothing"),
@@ -166,7 +192,10 @@ impl View<'_> {
             return Draft::unknown(ConditionType::Delivering, R::AwaitingAgents, message);
         }
         let sink = &self.input.subject.sink;
-        let message = format!("{} of {} nodes deliver to sink '{sink}'", tally.delivering, tally.connected);
+        let message = format!(
+            "{} of {} nodes deliver to sink '{sink}'",
+            tally.delivering, tally.connected
+        );
         match tally.delivery.most() {
             Some((reason, _, why)) if !self.enough(tally.delivering, tally.connected) => {
                 draft(false, reason, &format!("{message}: {why}"))
@@ -179,7 +208,10 @@ impl View<'_> {
         let tally = self.tally();
         match tally.missed.most() {
             Some((reason, _, why)) => {
-                let message = format!("{} of {} nodes missed something: {why}", tally.incomplete, tally.heard);
+                let message = format!(
+                    "{} of {} nodes missed something: {why}",
+                    tally.incomplete, tally.heard
+                );
                 Draft::new(ConditionType::Complete, false, reason, message)
             }
             None if tally.heard == 0 => {
@@ -188,7 +220,12 @@ impl View<'_> {
             }
             None => {
                 let message = "nothing was missed in the last 60 s";
-                Draft::new(ConditionType::Complete, true, ConditionReason::NothingMissed, message)
+                Draft::new(
+                    ConditionType::Complete,
+                    true,
+                    ConditionReason::NothingMissed,
+                    message,
+                )
             }
         }
     }
@@ -208,11 +245,17 @@ impl View<'_> {
             return draft(reason, &format!("{}{}", counts(tally), why.unwrap_or_default()));
         }
         if let Some((reason, nodes, why)) = tally.delivery.most() {
-            return draft(reason, &format!("{nodes} of {} nodes do not deliver: {why}", tally.connected));
+            return draft(
+                reason,
+                &format!("{nodes} of {} nodes do not deliver: {why}", tally.connected),
+            );
         }
         let skewed = tally.problems.nodes(R::ClockSkew);
         if skewed > 0 {
-            return draft(R::ClockSkew, &format!("{skewed} nodes have a clock that is more than 5 s off"));
+            return draft(
+                R::ClockSkew,
+                &format!("{skewed} nodes have a clock that is more than 5 s off"),
+            );
         }
         Draft::new(ConditionType::Degraded, false, R::Healthy, "nothing is wrong")
     }
@@ -220,27 +263,41 @@ impl View<'_> {
     fn reconciling(&self, ready: bool) -> Draft {
         use ConditionReason as R;
         let tally = self.tally();
-        let draft = |status, reason, message: &str| Draft::new(ConditionType::Reconciling, status, reason, message);
+        let draft =
+            |status, reason, message: &str| Draft::new(ConditionType::Reconciling, status, reason, message);
         if let Some((reason, _)) = self.refused() {
             return draft(false, reason, "nothing can follow until the spec is accepted");
         }
         let answered = tally.reported > 0 && tally.pending == 0 && tally.expected > 0;
         if self.settled || ready || answered || tally.matched == tally.excluded {
-            return draft(false, R::UpToDate, "every node has followed the last change of the spec, or said why not");
+            return draft(
+                false,
+                R::UpToDate,
+                "every node has followed the last change of the spec, or said why not",
+            );
         }
-        let reason = if tally.reported == 0 { R::AwaitingAgents } else { R::NodesPending };
+        let reason = if tally.reported == 0 {
+            R::AwaitingAgents
+        } else {
+            R::NodesPending
+        };
         draft(true, reason, &counts(tally))
     }
 
     fn stalled(&self) -> Draft {
         use ConditionReason as R;
         let tally = self.tally();
-        let draft = |status, reason, message: &str| Draft::new(ConditionType::Stalled, status, reason, message);
+        let draft =
+            |status, reason, message: &str| Draft::new(ConditionType::Stalled, status, reason, message);
         if let Some((reason, message)) = self.refused() {
             return draft(true, reason, message);
         }
         if tally.expected > 0 && tally.failed + tally.unsupported == tally.expected {
-            let reason = if tally.failed > 0 { R::NodesFailed } else { R::NodesUnsupported };
+            let reason = if tally.failed > 0 {
+                R::NodesFailed
+            } else {
+                R::NodesUnsupported
+            };
             return draft(true, reason, &counts(tally));
         }
         draft(false, R::Healthy, "progress needs nobody")
@@ -249,7 +306,10 @@ impl View<'_> {
 
 fn no_nodes(tally: &Tally) -> String {
     if tally.excluded > 0 {
-        format!("{} nodes match, and the operator's settings let no agent run on any of them", tally.excluded)
+        format!(
+            "{} nodes match, and the operator's settings let no agent run on any of them",
+            tally.excluded
+        )
     } else {
         "the node selector matches no node".to_owned()
     }
@@ -258,7 +318,10 @@ fn no_nodes(tally: &Tally) -> String {
 /// `8 of 10 expected nodes are live, 1 pending, 1 stale`
 fn counts(tally: &Tally) -> String {
     let mut text = match tally.expected {
-        0 => format!("{} nodes are too new to be expected and have not reported yet", tally.matched - tally.excluded),
+        0 => format!(
+            "{} nodes are too new to be expected and have not reported yet",
+            tally.matched - tally.excluded
+        ),
         1 => format!("{} of 1 expected node is live", tally.live),
         expected => format!("{} of {expected} expected nodes are live", tally.live),
     };
@@ -282,6 +345,12 @@ impl Problems {
         Self::list(&[self])
             .into_iter()
             .find(|problem| !but.contains(&problem.reason))
-            .map(|problem| (problem.reason, problem.examples.into_iter().next().unwrap_or_default(), problem.message))
+            .map(|problem| {
+                (
+                    problem.reason,
+                    problem.examples.into_iter().next().unwrap_or_default(),
+                    problem.message,
+                )
+            })
     }
 }

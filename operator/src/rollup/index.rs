@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_profile::api::{ConditionReason, NodeProfile, NodeSink};
 use weir_profile::CollectorNodeStatus;
+use weir_profile::api::{ConditionReason, NodeProfile, NodeSink};
 
 /// A node that has not reported is expected to only when it is older than this: images are pulled, pods start.
 pub const SILENT_SECONDS: i64 = 120;
@@ -65,7 +65,10 @@ impl Report {
         } = status?;
         Some(Self {
             pod_uid,
-            profiles: profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect(),
+            profiles: profiles
+                .into_iter()
+                .map(|profile| (profile.name.clone(), profile))
+                .collect(),
             sinks: sinks.into_iter().map(|sink| (sink.name.clone(), sink)).collect(),
             clock_skew: clock_skew_seconds,
         })
@@ -98,7 +101,11 @@ pub struct Index {
 impl Index {
     /// Sets or forgets a node.
     pub fn set_node(&mut self, name: &str, facts: Option<NodeFacts>) -> Touched {
-        if replace(&mut self.nodes, name, facts) { Touched::All } else { Touched::None }
+        if replace(&mut self.nodes, name, facts) {
+            Touched::All
+        } else {
+            Touched::None
+        }
     }
 
     /// Sets or forgets an agent's pod.
@@ -141,20 +148,41 @@ impl Index {
 
     /// Forgets the nodes, pods or reports that a complete list did not hold.
     pub fn retain_nodes(&mut self, listed: &BTreeSet<String>) -> Touched {
-        let gone: Vec<String> = self.nodes.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-        gone.iter().map(|name| self.set_node(name, None)).fold(Touched::None, Touched::or)
+        let gone: Vec<String> = self
+            .nodes
+            .keys()
+            .filter(|name| !listed.contains(*name))
+            .cloned()
+            .collect();
+        gone.iter()
+            .map(|name| self.set_node(name, None))
+            .fold(Touched::None, Touched::or)
     }
 
     /// See [`Self::retain_nodes`].
     pub fn retain_pods(&mut self, listed: &BTreeSet<String>) -> Touched {
-        let gone: Vec<String> = self.pods.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-        gone.iter().map(|name| self.set_pod(name, None)).fold(Touched::None, Touched::or)
+        let gone: Vec<String> = self
+            .pods
+            .keys()
+            .filter(|name| !listed.contains(*name))
+            .cloned()
+            .collect();
+        gone.iter()
+            .map(|name| self.set_pod(name, None))
+            .fold(Touched::None, Touched::or)
     }
 
     /// See [`Self::retain_nodes`].
     pub fn retain_reports(&mut self, listed: &BTreeSet<String>) -> Touched {
-        let gone: Vec<String> = self.reports.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-        gone.iter().map(|name| self.set_report(name, None)).fold(Touched::None, Touched::or)
+        let gone: Vec<String> = self
+            .reports
+            .keys()
+            .filter(|name| !listed.contains(*name))
+            .cloned()
+            .collect();
+        gone.iter()
+            .map(|name| self.set_report(name, None))
+            .fold(Touched::None, Touched::or)
     }
 
     /// How many nodes there are.
@@ -167,11 +195,17 @@ impl Index {
     pub(super) fn trusted(&self, node: &str) -> Option<&Report> {
         let report = self.reports.get(node)?;
         let writer = report.pod_uid.as_deref()?;
-        self.pods_on(node).any(|pod| pod.ready && pod.uid == writer).then_some(report)
+        self.pods_on(node)
+            .any(|pod| pod.ready && pod.uid == writer)
+            .then_some(report)
     }
 
     pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = &AgentPod> {
-        self.pods_of.get(node).into_iter().flatten().filter_map(|name| self.pods.get(name))
+        self.pods_of
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.pods.get(name))
     }
 }
 

@@ -42,7 +42,18 @@ mod tests {
 
     #[test]
     fn ladder_steps_are_one_two_five() {
-        for (value, step) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 5), (6, 5), (8, 10), (14, 10), (16, 20), (999, 1000)] {
+        for (value, step) in [
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 5),
+            (6, 5),
+            (8, 10),
+            (14, 10),
+            (16, 20),
+            (999, 1000),
+        ] {
             assert_eq!(on_ladder(value, None), step, "{value}");
         }
         assert!(on_ladder(i64::MAX, None) > 1_000_000_000_000);
@@ -64,6 +75,9 @@ mod tests {
 
     #[test]
     fn fleet_size_is_a_power_of_ten() {
-        assert_eq!([0, 1, 2, 10, 11, 15_000].map(fleet_size), [1, 1, 10, 10, 100, 100_000]);
+        assert_eq!(
+            [0, 1, 2, 10, 11, 15_000].map(fleet_size),
+            [1, 1, 10, 10, 100, 100_000]
+        );
     }
 }

@@ -25,9 +25,15 @@ pub struct Problems(BTreeMap<ConditionReason, Found>);
 impl Problems {
     /// Counts a node once for a reason.
     pub(super) fn add(&mut self, reason: ConditionReason, node: &str, message: &str) {
-        let found = self.0.entry(reason).or_insert_with(|| Found { nodes: 0, first: BTreeMap::new() });
+        let found = self.0.entry(reason).or_insert_with(|| Found {
+            nodes: 0,
+            first: BTreeMap::new(),
+        });
         found.nodes += 1;
-        let earlier = found.first.last_key_value().is_none_or(|(last, _)| node < last.as_str());
+        let earlier = found
+            .first
+            .last_key_value()
+            .is_none_or(|(last, _)| node < last.as_str());
         if found.first.len() < EXAMPLES || earlier {
             found.first.insert(node.to_owned(), message.to_owned());
             if found.first.len() > EXAMPLES {
@@ -39,8 +45,14 @@ impl Problems {
     /// The reason that most nodes give, the first of the enum on a tie, with the first node's message.
     #[must_use]
     pub fn most(&self) -> Option<(ConditionReason, u32, &str)> {
-        let (reason, found) = self.0.iter().min_by_key(|(reason, found)| (u32::MAX - found.nodes, **reason))?;
-        let message = found.first.first_key_value().map_or("", |(_, message)| message.as_str());
+        let (reason, found) = self
+            .0
+            .iter()
+            .min_by_key(|(reason, found)| (u32::MAX - found.nodes, **reason))?;
+        let message = found
+            .first
+            .first_key_value()
+            .map_or("", |(_, message)| message.as_str());
         Some((*reason, found.nodes, message))
     }
 
@@ -65,8 +77,10 @@ impl Problems {
     /// All problems of several kinds, most nodes first.
     #[must_use]
     pub fn list(all: &[&Self]) -> Vec<Problem> {
-        let mut found: Vec<(ConditionReason, &Found)> =
-            all.iter().flat_map(|problems| problems.0.iter().map(|(reason, found)| (*reason, found))).collect();
+        let mut found: Vec<(ConditionReason, &Found)> = all
+            .iter()
+            .flat_map(|problems| problems.0.iter().map(|(reason, found)| (*reason, found)))
+            .collect();
         found.sort_by_key(|(reason, found)| (u32::MAX - found.nodes, *reason));
         found.truncate(MAX_PROBLEMS);
         found
@@ -75,7 +89,10 @@ impl Problems {
                 reason,
                 nodes: i32::try_from(found.nodes).unwrap_or(i32::MAX),
                 examples: found.first.keys().cloned().collect(),
-                message: clip(found.first.values().next().map_or("", String::as_str), MESSAGE_CHARS),
+                message: clip(
+                    found.first.values().next().map_or("", String::as_str),
+                    MESSAGE_CHARS,
+                ),
             })
             .collect()
     }

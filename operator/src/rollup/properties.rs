@@ -27,10 +27,20 @@ impl Step {
     fn take(&self, index: &mut Index) {
         match self.clone() {
             Self::Node(name, facts_) => {
-                index.set_node(&name, facts_.map(|(age, eligible)| NodeFacts { created: NOW - age, eligible, ..facts() }));
+                index.set_node(
+                    &name,
+                    facts_.map(|(age, eligible)| NodeFacts {
+                        created: NOW - age,
+                        eligible,
+                        ..facts()
+                    }),
+                );
             }
             Self::Pod(node, ready) => {
-                index.set_pod(&format!("weir-agent-{node}"), ready.map(|ready| pod(&node, ready)));
+                index.set_pod(
+                    &format!("weir-agent-{node}"),
+                    ready.map(|ready| pod(&node, ready)),
+                );
             }
             Self::Report(node, row) => {
                 let row = row.map(|(state, reason, generation)| weir_profile::api::NodeProfile {
@@ -48,17 +58,33 @@ fn step() -> impl Strategy<Value = Step> {
     let state = proptest::sample::select(NodeProfileState::ALL);
     let reason = proptest::option::of(proptest::sample::select(ConditionReason::ALL));
     prop_oneof![
-        (name(), proptest::option::weighted(0.9, (0..300_i64, proptest::bool::weighted(0.9))))
+        (
+            name(),
+            proptest::option::weighted(0.9, (0..300_i64, proptest::bool::weighted(0.9)))
+        )
             .prop_map(|(name, facts)| Step::Node(name, facts)),
-        (name(), proptest::option::weighted(0.9, any::<bool>())).prop_map(|(name, ready)| Step::Pod(name, ready)),
-        (name(), proptest::option::weighted(0.9, (state, reason, 2..4_i64))).prop_map(|(name, row)| Step::Report(name, row)),
+        (name(), proptest::option::weighted(0.9, any::<bool>()))
+            .prop_map(|(name, ready)| Step::Pod(name, ready)),
+        (name(), proptest::option::weighted(0.9, (state, reason, 2..4_i64)))
+            .prop_map(|(name, row)| Step::Report(name, row)),
     ]
 }
 
 fn roll(index: &Index, percent: u32) -> weir_profile::CollectorProfileStatus {
-    let (subject, verdict) = (subject(), Verdict::Accepted { digest: "d3".to_owned() });
+    let (subject, verdict) = (
+        subject(),
+        Verdict::Accepted {
+            digest: "d3".to_owned(),
+        },
+    );
     let tally = index.tally(&subject, NOW);
-    let input = Input { subject: &subject, verdict: &verdict, tally: &tally, ready_percent: percent, agents: None };
+    let input = Input {
+        subject: &subject,
+        verdict: &verdict,
+        tally: &tally,
+        ready_percent: percent,
+        agents: None,
+    };
     status(&input, None, Timestamp::from_unix_seconds(NOW).unwrap())
 }
 
@@ -148,7 +174,11 @@ fn rollup_of_15_000_failing_nodes_is_fast_and_below_8_kib() {
     let bytes = serde_json::to_vec(&status).unwrap().len();
     assert!(bytes <= MAX_STATUS_BYTES, "{bytes} bytes");
     assert_eq!(status.nodes.unwrap().failed, 15_000);
-    assert_eq!(status.problems.len(), 10, "room is made by dropping examples first");
+    assert_eq!(
+        status.problems.len(),
+        10,
+        "room is made by dropping examples first"
+    );
     // Unoptimised; a release build needs a small part of it. Each of 100 profiles must follow within 5 s.
     assert!(elapsed < std::time::Duration::from_secs(2), "{elapsed:?}");
 }

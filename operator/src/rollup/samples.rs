@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use weir_profile::CollectorNodeStatus;
-use weir_profile::api::{ConditionReason, Mode, NodeProfile, NodeProfileState, NodeSink, NodeSinkState, Window};
+use weir_profile::api::{
+    ConditionReason, Mode, NodeProfile, NodeProfileState, NodeSink, NodeSinkState, Window,
+};
 
 use super::{AgentPod, Index, NodeFacts, Report, Subject};
 
@@ -24,7 +26,11 @@ pub(crate) fn subject() -> Subject {
 }
 
 pub(crate) fn facts() -> NodeFacts {
-    NodeFacts { labels: BTreeMap::new(), created: 0, eligible: true }
+    NodeFacts {
+        labels: BTreeMap::new(),
+        created: 0,
+        eligible: true,
+    }
 }
 
 pub(crate) fn entry(state: NodeProfileState, reason: Option<ConditionReason>) -> NodeProfile {
@@ -38,7 +44,11 @@ pub(crate) fn entry(state: NodeProfileState, reason: Option<ConditionReason>) ->
         message: reason.map(|reason| format!("because of {reason}")),
         kinds: Vec::new(),
         incomplete: None,
-        window: Some(Window { events_per_second: 10, limited_per_second: 1, lost_per_second: 0 }),
+        window: Some(Window {
+            events_per_second: 10,
+            limited_per_second: 1,
+            lost_per_second: 0,
+        }),
     }
 }
 
@@ -46,13 +56,23 @@ pub(crate) fn report(node: &str, profiles: Vec<NodeProfile>) -> Option<Report> {
     Report::of(Some(CollectorNodeStatus {
         pod_uid: Some(format!("pod-of-{node}")),
         profiles,
-        sinks: vec![NodeSink { name: "default".to_owned(), state: NodeSinkState::Delivering, reason: None, message: None }],
+        sinks: vec![NodeSink {
+            name: "default".to_owned(),
+            state: NodeSinkState::Delivering,
+            reason: None,
+            message: None,
+        }],
         ..CollectorNodeStatus::default()
     }))
 }
 
 pub(crate) fn pod(node: &str, ready: bool) -> AgentPod {
-    AgentPod { node: node.to_owned(), uid: format!("pod-of-{node}"), ready, trouble: None }
+    AgentPod {
+        node: node.to_owned(),
+        uid: format!("pod-of-{node}"),
+        ready,
+        trouble: None,
+    }
 }
 
 /// A node whose agent answers.
@@ -66,7 +86,11 @@ pub(crate) fn add(index: &mut Index, node: &str, entry: NodeProfile) {
 pub(crate) fn fleet(size: usize) -> Index {
     let mut index = Index::default();
     for number in 0..size {
-        add(&mut index, &format!("n{number}"), entry(NodeProfileState::Live, None));
+        add(
+            &mut index,
+            &format!("n{number}"),
+            entry(NodeProfileState::Live, None),
+        );
     }
     index
 }

@@ -47,8 +47,18 @@ pub struct Input<'a> {
 
 /// The status at `now`; times and rates of `previous` stay where nothing changed.
 #[must_use]
-pub fn status(input: &Input<'_>, previous: Option<&CollectorProfileStatus>, now: Timestamp) -> CollectorProfileStatus {
-    let Input { subject, verdict, tally, ready_percent: _, agents } = input;
+pub fn status(
+    input: &Input<'_>,
+    previous: Option<&CollectorProfileStatus>,
+    now: Timestamp,
+) -> CollectorProfileStatus {
+    let Input {
+        subject,
+        verdict,
+        tally,
+        ready_percent: _,
+        agents,
+    } = input;
     let old_conditions = previous.map_or(&[][..], |previous| &previous.conditions);
     let settled = old_conditions.iter().any(|condition| {
         condition.type_ == ConditionType::Reconciling
@@ -58,7 +68,15 @@ pub fn status(input: &Input<'_>, previous: Option<&CollectorProfileStatus>, now:
     let drafts = View { input, settled }.all();
     let mut problems = Problems::list(&[&tally.problems, &tally.delivery, &tally.missed]);
     if let Some((reason, message)) = agents {
-        problems.insert(0, Problem { reason: *reason, nodes: 0, examples: Vec::new(), message: super::problems::clip(message, 200) });
+        problems.insert(
+            0,
+            Problem {
+                reason: *reason,
+                nodes: 0,
+                examples: Vec::new(),
+                message: super::problems::clip(message, 200),
+            },
+        );
         problems.truncate(10);
     }
     let digest = match verdict {
@@ -73,28 +91,45 @@ pub fn status(input: &Input<'_>, previous: Option<&CollectorProfileStatus>, now:
         conditions: merge(drafts, old_conditions, subject.generation, now),
         nodes: Some(node_counts(tally)),
         problems,
-        window: Some(window(tally.window, previous.and_then(|previous| previous.window))),
+        window: Some(window(
+            tally.window,
+            previous.and_then(|previous| previous.window),
+        )),
         digest,
     })
 }
 
 /// Gives drafts their times: the old time where the condition's status is the old one.
-pub(crate) fn merge(drafts: Vec<Draft>, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+pub(crate) fn merge(
+    drafts: Vec<Draft>,
+    old: &[Condition],
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
     drafts
         .into_iter()
-        .map(|Draft { type_, status, reason, message }| {
-            let unchanged = old.iter().find(|old| old.type_ == type_ && old.status == status);
-            // A fresh object's conditions carry the schema's epoch time: that is no transition that anybody saw.
-            let time = unchanged.map(|old| old.last_transition_time).filter(|time| time.unix_seconds() > 0);
-            Condition {
-                type_,
-                status,
-                reason,
-                message,
-                last_transition_time: time.unwrap_or(now),
-                observed_generation: Some(generation),
-            }
-        })
+        .map(
+            |Draft {
+                 type_,
+                 status,
+                 reason,
+                 message,
+             }| {
+                let unchanged = old.iter().find(|old| old.type_ == type_ && old.status == status);
+                // A fresh object's conditions carry the schema's epoch time: that is no transition that anybody saw.
+                let time = unchanged
+                    .map(|old| old.last_transition_time)
+                    .filter(|time| time.unix_seconds() > 0);
+                Condition {
+                    type_,
+                    status,
+                    reason,
+                    message,
+                    last_transition_time: time.unwrap_or(now),
+                    observed_generation: Some(generation),
+                }
+            },
+        )
         .collect()
 }
 
@@ -125,7 +160,12 @@ fn window(sum: Window, previous: Option<Window>) -> Window {
 /// Drops examples, then problems, from the least frequent on, until the status fits.
 fn bounded(mut status: CollectorProfileStatus) -> CollectorProfileStatus {
     while size(&status) > MAX_STATUS_BYTES {
-        if let Some(problem) = status.problems.iter_mut().rev().find(|problem| problem.examples.len() > 1) {
+        if let Some(problem) = status
+            .problems
+            .iter_mut()
+            .rev()
+            .find(|problem| problem.examples.len() > 1)
+        {
             problem.examples.pop();
         } else if status.problems.pop().is_none() {
             break;

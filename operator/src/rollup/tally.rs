@@ -101,7 +101,9 @@ impl Index {
                 }
             }
         }
-        if let Some(at) = subject.expires_at.map(|at| at.saturating_add(super::classify::EXPIRY_GRACE_SECONDS + 1))
+        if let Some(at) = subject
+            .expires_at
+            .map(|at| at.saturating_add(super::classify::EXPIRY_GRACE_SECONDS + 1))
             && at > now
         {
             tally.changes_at = Some(tally.changes_at.map_or(at, |other| other.min(at)));
@@ -146,7 +148,9 @@ impl Tally {
         for kind in &entry.kinds {
             let reason = kind.reason.or(entry.reason).unwrap_or(fallback);
             let message = kind.message.as_deref().unwrap_or("not collected");
-            reasons.entry(reason).or_insert_with(|| format!("{}: {message}", kind.kind));
+            reasons
+                .entry(reason)
+                .or_insert_with(|| format!("{}: {message}", kind.kind));
         }
         if let Some(reason) = entry.reason {
             let message = entry.message.clone();
@@ -160,7 +164,13 @@ impl Tally {
                 .or_insert_with(|| message.clone().unwrap_or_else(|| reason.meaning().to_owned()));
         }
         if reasons.is_empty() {
-            reasons.insert(fallback, entry.message.clone().unwrap_or_else(|| fallback.meaning().to_owned()));
+            reasons.insert(
+                fallback,
+                entry
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| fallback.meaning().to_owned()),
+            );
         }
         for (reason, message) in reasons {
             self.problems.add(reason, node, &message);
@@ -174,7 +184,9 @@ impl Tally {
             let message = format!("the clock is {skew} s off");
             self.problems.add(ConditionReason::ClockSkew, node, &message);
         }
-        let (NodeVerdict::Live { entry } | NodeVerdict::Degraded(entry)) = verdict else { return };
+        let (NodeVerdict::Live { entry } | NodeVerdict::Degraded(entry)) = verdict else {
+            return;
+        };
         self.heard += 1;
         if let Some(window) = entry.window {
             self.window.events_per_second += window.events_per_second.max(0);

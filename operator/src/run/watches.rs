@@ -81,7 +81,14 @@ impl Watches {
         stop: &CancellationToken,
     ) -> Vec<Established> {
         // Destructured without `..`, so that a new store cannot be left without a watch.
-        let Self { readiness, profiles, sinks, secrets, gathered, daemon_sets } = self;
+        let Self {
+            readiness,
+            profiles,
+            sinks,
+            secrets,
+            gathered,
+            daemon_sets,
+        } = self;
         let mut all = Vec::new();
         let mut established = |name: &str| {
             let watch = Established::new(readiness.gate(name));
@@ -107,20 +114,50 @@ impl Watches {
                 );
             };
         }
-        watch!("watch-profiles", Api::all(client()), Config::default(), on_profiles(context, profiles));
-        watch!("watch-sinks", Api::all(client()), Config::default(), on_sinks(context, sinks));
+        watch!(
+            "watch-profiles",
+            Api::all(client()),
+            Config::default(),
+            on_profiles(context, profiles)
+        );
+        watch!(
+            "watch-sinks",
+            Api::all(client()),
+            Config::default(),
+            on_sinks(context, sinks)
+        );
         let label = format!("{SINK_CREDENTIALS_LABEL}=true");
         let api = Api::namespaced(client(), &system);
-        watch!("watch-secrets", api, Config::default().labels(&label), on_secrets(context, secrets));
+        watch!(
+            "watch-secrets",
+            api,
+            Config::default().labels(&label),
+            on_secrets(context, secrets)
+        );
         let api = Api::namespaced(client(), &agents);
-        watch!("watch-gathered", api, named(GATHERED_SECRET), on_agents(context, gathered));
+        watch!(
+            "watch-gathered",
+            api,
+            named(GATHERED_SECRET),
+            on_agents(context, gathered)
+        );
         let api = Api::namespaced(client(), &agents);
-        watch!("watch-daemonset", api, named(AGENT), on_agents(context, daemon_sets));
+        watch!(
+            "watch-daemonset",
+            api,
+            named(AGENT),
+            on_agents(context, daemon_sets)
+        );
         let api = Api::<SlimNode>::all_with(client(), &slim::node_resource());
         watch!("watch-nodes", api, Config::default(), on_nodes(context));
         let api = Api::<SlimPod>::namespaced_with(client(), &agents, &slim::pod_resource());
         let label = format!("{}={}", POD_LABEL.0, POD_LABEL.1);
-        watch!("watch-pods", api, Config::default().labels(&label), on_pods(context));
+        watch!(
+            "watch-pods",
+            api,
+            Config::default().labels(&label),
+            on_pods(context)
+        );
         let api = Api::<SlimReport>::all_with(client(), &slim::report_resource());
         watch!("watch-reports", api, Config::default(), on_reports(context));
         all
@@ -172,20 +209,29 @@ fn on_profiles(
     }
 }
 
-fn on_sinks(context: &Arc<Context>, mut store: StoreWriter<GuardedSink>) -> impl FnMut(Event<GuardedSink>) + Send + use<> {
+fn on_sinks(
+    context: &Arc<Context>,
+    mut store: StoreWriter<GuardedSink>,
+) -> impl FnMut(Event<GuardedSink>) + Send + use<> {
     let context = Arc::clone(context);
     move |mut event| {
         if let Event::InitApply(sink) | Event::Apply(sink) = &mut event {
             sink.managed_fields_mut().clear();
         }
         store.apply_watcher_event(&event);
-        context.dirty.sinks.add(spoken_of(&event).map_or_else(|| context.sink_names(), |name| vec![name]));
+        context
+            .dirty
+            .sinks
+            .add(spoken_of(&event).map_or_else(|| context.sink_names(), |name| vec![name]));
         context.dirty.profiles.add(context.profile_names());
         context.visit_agents();
     }
 }
 
-fn on_secrets(context: &Arc<Context>, mut store: StoreWriter<DeserializeGuard<Secret>>) -> impl FnMut(Event<DeserializeGuard<Secret>>) + Send + use<> {
+fn on_secrets(
+    context: &Arc<Context>,
+    mut store: StoreWriter<DeserializeGuard<Secret>>,
+) -> impl FnMut(Event<DeserializeGuard<Secret>>) + Send + use<> {
     let context = Arc::clone(context);
     move |event| {
         store.apply_watcher_event(&event);

@@ -2,7 +2,9 @@
 
 /// The value in billionths; `None` when the text is not a quantity.
 pub(super) fn parse(text: &str) -> Option<i128> {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let negative = whole.starts_with('-');
@@ -10,7 +12,13 @@ pub(super) fn parse(text: &str) -> Option<i128> {
     if (whole.is_empty() && fraction.is_empty()) || whole.len() > 18 || fraction.len() > 9 {
         return None;
     }
-    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(i128::from) };
+    let digits = |text: &str| {
+        if text.is_empty() {
+            Some(0)
+        } else {
+            text.parse::<u64>().ok().map(i128::from)
+        }
+    };
     let nano = digits(whole)? * 1_000_000_000 + digits(&format!("{fraction:0<9}"))?;
     let (times, over): (i128, i128) = match suffix {
         "" => (1, 1),
@@ -45,10 +53,23 @@ mod tests {
 
     #[test]
     fn quantities_written_differently_are_the_same() {
-        for (a, b) in [("0.5", "500m"), ("1024Mi", "1Gi"), ("1000m", "1"), ("1k", "1000"), (".5", "0.5")] {
+        for (a, b) in [
+            ("0.5", "500m"),
+            ("1024Mi", "1Gi"),
+            ("1000m", "1"),
+            ("1k", "1000"),
+            (".5", "0.5"),
+        ] {
             assert!(same_quantity(a, b), "{a} {b}");
         }
-        for (a, b) in [("1", "1m"), ("1Gi", "1G"), ("x", "x"), ("", ""), ("-", "0"), ("1e3", "1000")] {
+        for (a, b) in [
+            ("1", "1m"),
+            ("1Gi", "1G"),
+            ("x", "x"),
+            ("", ""),
+            ("-", "0"),
+            ("1e3", "1000"),
+        ] {
             assert!(!same_quantity(a, b), "{a} {b}");
         }
     }

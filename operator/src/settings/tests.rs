@@ -22,7 +22,10 @@ fn settings_full_file_is_read() {
          requests: {cpu: '0.1'}\n    limits: {memory: 1Gi}\n",
     )
     .unwrap();
-    assert_eq!(settings.agent_image(Some("x/weir-operator:1")), "example.org/weir-agent:2");
+    assert_eq!(
+        settings.agent_image(Some("x/weir-operator:1")),
+        "example.org/weir-agent:2"
+    );
     assert_eq!(settings.agent.max_unavailable, MaxUnavailable::Nodes(3));
     assert_eq!(settings.agent.tolerations.len(), 1);
     assert!(settings.agent.network);
@@ -51,13 +54,21 @@ fn settings_bad_values_are_all_named_with_their_field() {
 #[test]
 fn settings_unknown_field_is_an_error_that_names_it() {
     let error = parse("agent:\n  imagee: x\n").unwrap_err().to_string();
-    assert!(error.contains("imagee") && error.contains("operator.yaml"), "{error}");
+    assert!(
+        error.contains("imagee") && error.contains("operator.yaml"),
+        "{error}"
+    );
 }
 
 #[test]
 fn settings_missing_file_is_an_error_that_names_it() {
-    let error = Settings::load(Some(Path::new("/nowhere/operator.yaml"))).unwrap_err().to_string();
-    assert!(error.contains("/nowhere/operator.yaml") && error.contains("--config"), "{error}");
+    let error = Settings::load(Some(Path::new("/nowhere/operator.yaml")))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/nowhere/operator.yaml") && error.contains("--config"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -65,9 +76,15 @@ fn agent_image_follows_the_operators_registry_and_tag() {
     let settings = Settings::default();
     let released = format!("ghcr.io/weir-dev/weir-agent:{}", env!("CARGO_PKG_VERSION"));
     for (own, agent) in [
-        ("localhost:5000/a/weir-operator:1.2", "localhost:5000/a/weir-agent:1.2"),
+        (
+            "localhost:5000/a/weir-operator:1.2",
+            "localhost:5000/a/weir-agent:1.2",
+        ),
         ("weir-operator:dev", "weir-agent:dev"),
-        ("r.example/acme-weir-operator:7@sha256:ab", "r.example/acme-weir-agent:7"),
+        (
+            "r.example/acme-weir-operator:7@sha256:ab",
+            "r.example/acme-weir-agent:7",
+        ),
         ("r.example/something-else:7", released.as_str()),
         ("r.example/weir-operator@sha256:ab", released.as_str()),
     ] {

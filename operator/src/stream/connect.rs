@@ -78,7 +78,10 @@ pub struct Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("servers", &self.servers).field("login", &self.login).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("servers", &self.servers)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,14 +98,20 @@ impl Access {
         let options = match &self.login {
             Login::Anonymous => options,
             Login::Creds(text) => options.credentials(text).map_err(|error| {
-                let message = format!("the Secret's content is not a NATS credentials file: {}; replace it", chain(&error));
+                let message = format!(
+                    "the Secret's content is not a NATS credentials file: {}; replace it",
+                    chain(&error)
+                );
                 StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
             })?,
             Login::Nkey(seed) => options.nkey(seed.clone()),
             Login::Token(token) => options.token(token.clone()),
             Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
         };
-        options.connect(self.servers.clone()).await.map_err(|error| trouble(&error, &self.servers))
+        options
+            .connect(self.servers.clone())
+            .await
+            .map_err(|error| trouble(&error, &self.servers))
     }
 
     fn tls(&self) -> Result<ClientConfig, StreamTrouble> {
@@ -113,7 +122,9 @@ impl Access {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.ca.as_deref().unwrap_or_default()) {
             let certificate = certificate.map_err(|error| bad("caSecretRef", &error))?;
-            roots.add(certificate).map_err(|error| bad("caSecretRef", &error))?;
+            roots
+                .add(certificate)
+                .map_err(|error| bad("caSecretRef", &error))?;
         }
         if self.ca.is_some() && roots.is_empty() {
             return Err(bad("caSecretRef", &"it holds no PEM certificate"));
@@ -127,7 +138,9 @@ impl Access {
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|error| bad(what, &error))?;
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad(what, &error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| bad(what, &error))
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| bad(what, &error))
             }
         }
     }
@@ -140,7 +153,11 @@ fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
     let (reason, permanent, remedy) = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => refused(),
         _ if lower.contains("authorization") || lower.contains("authentication") => refused(),
-        ConnectErrorKind::Dns => (ConditionReason::SinkUnreachable, false, "correct the server's name in the sink, or the cluster's DNS"),
+        ConnectErrorKind::Dns => (
+            ConditionReason::SinkUnreachable,
+            false,
+            "correct the server's name in the sink, or the cluster's DNS",
+        ),
         ConnectErrorKind::Tls => (
             ConditionReason::SinkUnreachable,
             false,
@@ -152,11 +169,19 @@ fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
             "start nats-server there, correct the address in the sink, or let network policies pass",
         ),
     };
-    StreamTrouble::new(reason, permanent, format!("cannot connect to {servers}: {text}; {remedy}"))
+    StreamTrouble::new(
+        reason,
+        permanent,
+        format!("cannot connect to {servers}: {text}; {remedy}"),
+    )
 }
 
 fn refused() -> (ConditionReason, bool, &'static str) {
-    (ConditionReason::AuthenticationFailed, true, "correct the Secret's content, or allow the user on the server")
+    (
+        ConditionReason::AuthenticationFailed,
+        true,
+        "correct the Secret's content, or allow the user on the server",
+    )
 }
 
 #[cfg(test)]
@@ -165,15 +190,27 @@ mod tests {
 
     #[test]
     fn login_is_told_by_its_form() {
-        assert_eq!(Login::from_text("user:secret\n"), Login::User("user".to_owned(), "secret".to_owned()));
+        assert_eq!(
+            Login::from_text("user:secret\n"),
+            Login::User("user".to_owned(), "secret".to_owned())
+        );
         assert_eq!(Login::from_text("s3cret"), Login::Token("s3cret".to_owned()));
-        assert!(matches!(Login::from_text("-----BEGIN NATS USER JWT-----"), Login::Creds(_)));
-        assert!(matches!(Login::from_text(&format!("SU{}", "A".repeat(56))), Login::Nkey(_)));
+        assert!(matches!(
+            Login::from_text("-----BEGIN NATS USER JWT-----"),
+            Login::Creds(_)
+        ));
+        assert!(matches!(
+            Login::from_text(&format!("SU{}", "A".repeat(56))),
+            Login::Nkey(_)
+        ));
     }
 
     #[test]
     fn access_never_shows_a_secret() {
-        let access = Access { login: Login::User("u".to_owned(), "hunter2".to_owned()), ..Access::default() };
+        let access = Access {
+            login: Login::User("u".to_owned(), "hunter2".to_owned()),
+            ..Access::default()
+        };
         assert!(!format!("{access:?}").contains("hunter2"));
     }
 
@@ -181,7 +218,10 @@ mod tests {
     /// *Guarantees:* an answer with reason and remedy, not an endless wait.
     #[tokio::test]
     async fn connect_to_a_name_that_does_not_exist_is_unreachable() {
-        let access = Access { servers: vec!["nats://no-such-host.invalid:4222".to_owned()], ..Access::default() };
+        let access = Access {
+            servers: vec!["nats://no-such-host.invalid:4222".to_owned()],
+            ..Access::default()
+        };
         let trouble = access.connect().await.unwrap_err();
         assert_eq!(trouble.reason, ConditionReason::SinkUnreachable);
         assert!(trouble.message.contains("no-such-host.invalid"), "{trouble}");

@@ -101,7 +101,15 @@ impl Wanted {
 /// Compares an existing stream with what is asked for. More than asked for is fine where it only keeps more.
 #[must_use]
 pub fn plan(has: &Config, wanted: &Wanted) -> Plan {
-    let Wanted { name: _, subjects: _, replicas, storage, max_bytes, max_age, duplicate_window } = wanted;
+    let Wanted {
+        name: _,
+        subjects: _,
+        replicas,
+        storage,
+        max_bytes,
+        max_age,
+        duplicate_window,
+    } = wanted;
     let mut grown = has.clone();
     let mut conflicts = Vec::new();
     let mut conflict = |field, has: String, wanted: String| conflicts.push(Difference { field, has, wanted });
@@ -198,7 +206,10 @@ mod tests {
 
     fn conflicts(has: &Config, wanted: &Wanted) -> Vec<&'static str> {
         match plan(has, wanted) {
-            Plan::Conflict(differences) => differences.into_iter().map(|difference| difference.field).collect(),
+            Plan::Conflict(differences) => differences
+                .into_iter()
+                .map(|difference| difference.field)
+                .collect(),
             other => panic!("no conflict: {other:?}"),
         }
     }
@@ -210,22 +221,65 @@ mod tests {
 
     #[test]
     fn stream_smaller_than_asked_for_grows() {
-        let bigger = Wanted { replicas: 3, max_bytes: 2 << 30, duplicate_window: Duration::from_mins(10), ..wanted() };
-        let Plan::Grow(config) = plan(&wanted().fresh(), &bigger) else { panic!("it can grow") };
-        assert_eq!((config.num_replicas, config.max_bytes, config.duplicate_window.as_secs()), (3, 2 << 30, 600));
-        let other = Config { subjects: vec!["weir.events.a".to_owned(), "x".to_owned()], ..wanted().fresh() };
-        let Plan::Grow(config) = plan(&other, &wanted()) else { panic!("it can grow") };
+        let bigger = Wanted {
+            replicas: 3,
+            max_bytes: 2 << 30,
+            duplicate_window: Duration::from_mins(10),
+            ..wanted()
+        };
+        let Plan::Grow(config) = plan(&wanted().fresh(), &bigger) else {
+            panic!("it can grow")
+        };
+        assert_eq!(
+            (
+                config.num_replicas,
+                config.max_bytes,
+                config.duplicate_window.as_secs()
+            ),
+            (3, 2 << 30, 600)
+        );
+        let other = Config {
+            subjects: vec!["weir.events.a".to_owned(), "x".to_owned()],
+            ..wanted().fresh()
+        };
+        let Plan::Grow(config) = plan(&other, &wanted()) else {
+            panic!("it can grow")
+        };
         assert_eq!(config.subjects, ["x", "weir.events.>"]);
     }
 
     #[test]
     fn stream_that_would_lose_something_is_a_conflict() {
-        let has = Config { num_replicas: 3, max_age: Duration::ZERO, ..wanted().fresh() };
-        let smaller = Wanted { max_bytes: 1, max_age: Some(Duration::from_mins(1)), storage: Storage::Memory, ..wanted() };
-        assert_eq!(conflicts(&has, &smaller), ["storage", "replicas", "maxBytes", "maxAgeSeconds"]);
-        let unbounded = Config { max_bytes: -1, ..wanted().fresh() };
+        let has = Config {
+            num_replicas: 3,
+            max_age: Duration::ZERO,
+            ..wanted().fresh()
+        };
+        let smaller = Wanted {
+            max_bytes: 1,
+            max_age: Some(Duration::from_mins(1)),
+            storage: Storage::Memory,
+            ..wanted()
+        };
+        assert_eq!(
+            conflicts(&has, &smaller),
+            ["storage", "replicas", "maxBytes", "maxAgeSeconds"]
+        );
+        let unbounded = Config {
+            max_bytes: -1,
+            ..wanted().fresh()
+        };
         assert_eq!(conflicts(&unbounded, &wanted()), ["maxBytes"]);
-        assert_eq!(conflicts(&Config { no_ack: true, ..wanted().fresh() }, &wanted()), ["noAck"]);
+        assert_eq!(
+            conflicts(
+                &Config {
+                    no_ack: true,
+                    ..wanted().fresh()
+                },
+                &wanted()
+            ),
+            ["noAck"]
+        );
     }
 
     #[test]

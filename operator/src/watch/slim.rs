@@ -110,11 +110,21 @@ pub fn node_facts(node: &SlimNode, settings: &AgentSettings) -> NodeFacts {
 #[must_use]
 pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
     let object = pod.0.as_ref().ok()?;
-    let node = object.spec.node_name.clone().or_else(|| meant_for(object.spec.affinity.as_ref()?))?;
+    let node = object
+        .spec
+        .node_name
+        .clone()
+        .or_else(|| meant_for(object.spec.affinity.as_ref()?))?;
     let status = object.status.as_ref();
-    let condition = |type_: &str| status.into_iter().flat_map(|status| &status.conditions).find(|found| found.type_ == type_);
+    let condition = |type_: &str| {
+        status
+            .into_iter()
+            .flat_map(|status| &status.conditions)
+            .find(|found| found.type_ == type_)
+    };
     let ready = condition("Ready").is_some_and(|ready| ready.status == "True");
-    let unschedulable = condition("PodScheduled").filter(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"));
+    let unschedulable =
+        condition("PodScheduled").filter(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"));
     let waiting = status
         .into_iter()
         .flat_map(|status| &status.container_statuses)
@@ -122,12 +132,20 @@ pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
     let trouble = if ready {
         None
     } else if let Some(condition) = unschedulable {
-        let message = condition.message.clone().unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
+        let message = condition
+            .message
+            .clone()
+            .unwrap_or_else(|| "the pod cannot be scheduled".to_owned());
         Some((ConditionReason::AgentsUnschedulable, message))
     } else {
         waiting.and_then(|(waiting, image)| waiting_trouble(waiting, image))
     };
-    Some(AgentPod { node, uid: pod.meta().uid.clone().unwrap_or_default(), ready, trouble })
+    Some(AgentPod {
+        node,
+        uid: pod.meta().uid.clone().unwrap_or_default(),
+        ready,
+        trouble,
+    })
 }
 
 /// The kubelet alternates between its words for a failed pull and for waiting: what is said here stays the same.
@@ -135,23 +153,37 @@ fn waiting_trouble(waiting: &Waiting, image: &str) -> Option<(ConditionReason, S
     let word = waiting.reason.as_deref()?;
     let message = waiting.message.as_deref().unwrap_or_default();
     match word {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
-            Some((ConditionReason::ImagePullFailed, format!("image {image} cannot be pulled; the pod's events say why")))
-        }
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"
+        | "ImageInspectError" => Some((
+            ConditionReason::ImagePullFailed,
+            format!("image {image} cannot be pulled; the pod's events say why"),
+        )),
         "ContainerCreating" | "PodInitializing" => None,
         "CrashLoopBackOff" => {
-            let message = "its agent ends again and again; its log says why: kubectl logs --previous".to_owned();
+            let message =
+                "its agent ends again and again; its log says why: kubectl logs --previous".to_owned();
             Some((ConditionReason::AgentStale, message))
         }
-        _ => Some((ConditionReason::AgentStale, format!("its agent does not start: {word}: {message}"))),
+        _ => Some((
+            ConditionReason::AgentStale,
+            format!("its agent does not start: {word}: {message}"),
+        )),
     }
 }
 
 /// The `DaemonSet` controller binds a pod to its node by name through affinity.
 fn meant_for(affinity: &Affinity) -> Option<String> {
-    let required = affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let required = affinity
+        .node_affinity
+        .as_ref()?
+        .required_during_scheduling_ignored_during_execution
+        .as_ref()?;
     required.node_selector_terms.iter().find_map(|term| {
-        let field = term.match_fields.as_ref()?.iter().find(|field| field.key == "metadata.name")?;
+        let field = term
+            .match_fields
+            .as_ref()?
+            .iter()
+            .find(|field| field.key == "metadata.name")?;
         field.values.as_ref()?.first().cloned()
     })
 }
@@ -189,18 +221,36 @@ mod tests {
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient memory"}]}))
         .unwrap();
         assert_eq!((found.node.as_str(), found.ready), ("node7", false));
-        assert_eq!(found.trouble, Some((ConditionReason::AgentsUnschedulable, "Insufficient memory".to_owned())));
+        assert_eq!(
+            found.trouble,
+            Some((
+                ConditionReason::AgentsUnschedulable,
+                "Insufficient memory".to_owned()
+            ))
+        );
     }
 
     #[test]
     fn pod_whose_image_is_missing_says_so_and_a_creating_one_says_nothing() {
         let waiting = |reason: &str| {
-            pod(&json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]})).unwrap().trouble
+            pod(&json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]}))
+                .unwrap()
+                .trouble
         };
-        assert_eq!(waiting("ImagePullBackOff").unwrap().0, ConditionReason::ImagePullFailed);
-        assert_eq!(waiting("CrashLoopBackOff").unwrap().0, ConditionReason::AgentStale);
+        assert_eq!(
+            waiting("ImagePullBackOff").unwrap().0,
+            ConditionReason::ImagePullFailed
+        );
+        assert_eq!(
+            waiting("CrashLoopBackOff").unwrap().0,
+            ConditionReason::AgentStale
+        );
         assert_eq!(waiting("ContainerCreating"), None);
-        assert!(pod(&json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap().ready);
+        assert!(
+            pod(&json!({"conditions": [{"type": "Ready", "status": "True"}]}))
+                .unwrap()
+                .ready
+        );
     }
 
     #[test]
@@ -209,8 +259,16 @@ mod tests {
             let object = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "CollectorNode", "metadata": {"name": "n"}, "status": status});
             report(serde_json::from_value(object).unwrap())
         };
-        assert_eq!(read(json!({"podUID": "u"})).unwrap().pod_uid.as_deref(), Some("u"));
-        assert_eq!(read(json!({"podUID": "u", "capabilities": ["FromTheFuture"]})).unwrap().pod_uid, None);
+        assert_eq!(
+            read(json!({"podUID": "u"})).unwrap().pod_uid.as_deref(),
+            Some("u")
+        );
+        assert_eq!(
+            read(json!({"podUID": "u", "capabilities": ["FromTheFuture"]}))
+                .unwrap()
+                .pod_uid,
+            None
+        );
         assert_eq!(read(json!(null)), None);
     }
 

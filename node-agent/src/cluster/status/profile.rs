@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weir_profile::EventKind;
-use weir_profile::api::{KindState, NodeProfile, NodeProfileKind};
 use weir_profile::api::{ConditionReason, NodeProfileState};
+use weir_profile::api::{KindState, NodeProfile, NodeProfileKind};
 
 use super::{Window, hook_reason, message};
 use crate::bpf::hook::HOOKS;
@@ -17,9 +17,22 @@ pub(super) fn rows(shown: &Shown, problems: &[Problem], window: &Window) -> Vec<
     let mut rows: BTreeMap<String, NodeProfile> = BTreeMap::new();
     for profile in &shown.profiles {
         let (rates, incomplete) = window.profile(&profile.name);
-        let row = row(&profile.name, &profile.uid, profile.generation, NodeProfileState::Live);
+        let row = row(
+            &profile.name,
+            &profile.uid,
+            profile.generation,
+            NodeProfileState::Live,
+        );
         let digest = Some(profile.digest.clone());
-        rows.insert(profile.name.clone(), NodeProfile { digest, incomplete, window: rates, ..row });
+        rows.insert(
+            profile.name.clone(),
+            NodeProfile {
+                digest,
+                incomplete,
+                window: rates,
+                ..row
+            },
+        );
     }
     for idle in &shown.placement.idle {
         let state = match idle.reason {
@@ -91,7 +104,11 @@ fn unsupported(shown: &Shown, rows: &mut BTreeMap<String, NodeProfile>) {
         if !entry.kinds.iter().any(|kind| kind.kind == event.kind) {
             entry.kinds.push(NodeProfileKind {
                 kind: event.kind,
-                state: if never { KindState::Unsupported } else { KindState::Failed },
+                state: if never {
+                    KindState::Unsupported
+                } else {
+                    KindState::Failed
+                },
                 reason: Some(reason),
                 message: message(&text),
             });
@@ -101,13 +118,20 @@ fn unsupported(shown: &Shown, rows: &mut BTreeMap<String, NodeProfile>) {
 
 /// Why a kind is not collected: the first of its hooks that fails.
 fn why(shown: &Shown, kind: EventKind) -> (ConditionReason, String) {
-    let failed = HOOKS.iter().zip(&shown.hooks).find_map(|(hook, (_, status))| match status {
-        HookStatus::Failed(error) if hook.kind == Some(kind) && hook.essential => Some(error),
-        _ => None,
-    });
-    failed.map_or((ConditionReason::KindUnsupported, "no hook for it works here".to_owned()), |error| {
-        (hook_reason(error), error.to_string())
-    })
+    let failed = HOOKS
+        .iter()
+        .zip(&shown.hooks)
+        .find_map(|(hook, (_, status))| match status {
+            HookStatus::Failed(error) if hook.kind == Some(kind) && hook.essential => Some(error),
+            _ => None,
+        });
+    failed.map_or(
+        (
+            ConditionReason::KindUnsupported,
+            "no hook for it works here".to_owned(),
+        ),
+        |error| (hook_reason(error), error.to_string()),
+    )
 }
 
 #[cfg(test)]
@@ -124,7 +148,14 @@ mod tests {
             .map(|hook| {
                 let failed = hook.kind == Some(EventKind::FileOpen);
                 let error = HookError::NoTracefs("/sys/kernel/tracing".into());
-                (hook.name(), if failed { HookStatus::Failed(error) } else { HookStatus::Attached })
+                (
+                    hook.name(),
+                    if failed {
+                        HookStatus::Failed(error)
+                    } else {
+                        HookStatus::Attached
+                    },
+                )
             })
             .collect();
         let unsupported = vec![UnsupportedEvent {
@@ -142,7 +173,10 @@ mod tests {
                 slots: 1,
             }],
             hooks,
-            placement: Placement { unsupported, ..Placement::default() },
+            placement: Placement {
+                unsupported,
+                ..Placement::default()
+            },
             version: 1,
         }
     }
@@ -151,7 +185,10 @@ mod tests {
     fn profile_with_a_kind_whose_hook_fails_is_degraded_with_the_hooks_reason() {
         let rows = rows(&shown(), &[], &Window::default());
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].state, rows[0].generation), (NodeProfileState::Degraded, 3));
+        assert_eq!(
+            (rows[0].state, rows[0].generation),
+            (NodeProfileState::Degraded, 3)
+        );
         assert_eq!(rows[0].reason, Some(ConditionReason::TracefsMissing));
         assert_eq!(rows[0].kinds.len(), 1);
         assert_eq!(rows[0].kinds[0].state, KindState::Failed);
@@ -161,7 +198,10 @@ mod tests {
     fn profile_of_which_nothing_runs_is_failed() {
         let mut shown = shown();
         shown.profiles[0].slots = 0;
-        assert_eq!(rows(&shown, &[], &Window::default())[0].state, NodeProfileState::Failed);
+        assert_eq!(
+            rows(&shown, &[], &Window::default())[0].state,
+            NodeProfileState::Failed
+        );
     }
 
     #[test]
@@ -176,7 +216,10 @@ mod tests {
             message: "spec.events[0].match.new: not known".into(),
         };
         let rows = rows(&shown, &[problem], &Window::default());
-        assert_eq!((rows[0].state, rows[0].generation), (NodeProfileState::Degraded, 3));
+        assert_eq!(
+            (rows[0].state, rows[0].generation),
+            (NodeProfileState::Degraded, 3)
+        );
         assert_eq!(rows[0].reason, Some(ConditionReason::AgentTooOld));
     }
 }

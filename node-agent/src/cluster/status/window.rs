@@ -51,7 +51,10 @@ impl Window {
         self.ledgers.push_back((now_ms, ledger));
         // One before the window stays, to compare with.
         while self.ledgers.len() > 2
-            && self.ledgers.get(1).is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= WINDOW_MS)
+            && self
+                .ledgers
+                .get(1)
+                .is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= WINDOW_MS)
         {
             self.ledgers.pop_front();
         }
@@ -69,7 +72,11 @@ impl Window {
         let (first, last, passed) = self.ends()?;
         let sum = |ledger: &AgentLedger| {
             let mut totals = Totals::default();
-            ledger.profiles.iter().flat_map(|profile| &profile.slots).for_each(|slot| totals.add(slot));
+            ledger
+                .profiles
+                .iter()
+                .flat_map(|profile| &profile.slots)
+                .for_each(|slot| totals.add(slot));
             totals
         };
         Some(rates(sum(last).since(sum(first)), passed))
@@ -78,11 +85,15 @@ impl Window {
     /// One profile's rates, and why it misses something.
     #[must_use]
     pub fn profile(&self, name: &str) -> (Option<Rates>, Option<ConditionReason>) {
-        let Some((first, last, passed)) = self.ends() else { return (None, None) };
+        let Some((first, last, passed)) = self.ends() else {
+            return (None, None);
+        };
         let sum = |ledger: &AgentLedger| {
             let mut totals = Totals::default();
             let of_profile = ledger.profiles.iter().filter(|profile| profile.name == name);
-            of_profile.flat_map(|profile| &profile.slots).for_each(|slot| totals.add(slot));
+            of_profile
+                .flat_map(|profile| &profile.slots)
+                .for_each(|slot| totals.add(slot));
             totals
         };
         let moved = sum(last).since(sum(first));
@@ -98,9 +109,15 @@ impl Window {
 }
 
 fn hook_trouble(first: &AgentLedger, last: &AgentLedger) -> Option<ConditionReason> {
-    let before: BTreeMap<&str, &LedgerHook> = first.hooks.iter().map(|hook| (hook.hook.as_str(), hook)).collect();
+    let before: BTreeMap<&str, &LedgerHook> = first
+        .hooks
+        .iter()
+        .map(|hook| (hook.hook.as_str(), hook))
+        .collect();
     let moved = |count: fn(&LedgerHook) -> u64| {
-        last.hooks.iter().any(|hook| count(hook) > before.get(hook.hook.as_str()).map_or(0, |hook| count(hook)))
+        last.hooks
+            .iter()
+            .any(|hook| count(hook) > before.get(hook.hook.as_str()).map_or(0, |hook| count(hook)))
     };
     if moved(|hook| hook.missed) {
         Some(ConditionReason::EventsMissed)
@@ -129,9 +146,20 @@ mod tests {
     use super::*;
 
     fn ledger(acked: u64, ring_full: u64) -> Arc<AgentLedger> {
-        let slot = LedgerSlot { acked, ring_full, ..LedgerSlot::default() };
-        let profile = LedgerProfile { name: "p".into(), slots: vec![slot], ..LedgerProfile::default() };
-        Arc::new(AgentLedger { profiles: vec![profile], ..AgentLedger::default() })
+        let slot = LedgerSlot {
+            acked,
+            ring_full,
+            ..LedgerSlot::default()
+        };
+        let profile = LedgerProfile {
+            name: "p".into(),
+            slots: vec![slot],
+            ..LedgerProfile::default()
+        };
+        Arc::new(AgentLedger {
+            profiles: vec![profile],
+            ..AgentLedger::default()
+        })
     }
 
     #[test]

@@ -391,7 +391,11 @@ impl<'a> Session<'a> {
 
     fn trouble_of(&self, kind: TroubleKind, subject: &str, error: &PublishError) -> Trouble {
         // What the server told of its streams says more than that none took this message.
-        if let Some(diagnosis) = self.diagnosis.as_ref().filter(|_| kind == TroubleKind::StreamMissing) {
+        if let Some(diagnosis) = self
+            .diagnosis
+            .as_ref()
+            .filter(|_| kind == TroubleKind::StreamMissing)
+        {
             return diagnosis.clone();
         }
         let names = (

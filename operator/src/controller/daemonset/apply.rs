@@ -12,9 +12,16 @@ use crate::controller::{Applied, Prepared};
 use crate::diff::{differs, seal};
 use crate::error::ApiError;
 
-pub(super) async fn apply(context: &Context, resources: Resources<Prepared>) -> Result<Resources<Applied>, ApiError> {
+pub(super) async fn apply(
+    context: &Context,
+    resources: Resources<Prepared>,
+) -> Result<Resources<Applied>, ApiError> {
     // Destructured without `..`, so that a new resource cannot be forgotten here.
-    let Resources { secret, daemon_set, stage: _ } = resources;
+    let Resources {
+        secret,
+        daemon_set,
+        stage: _,
+    } = resources;
     let (secrets, daemon_sets) = (context.gathered_api(), context.daemon_set_api());
     // First what is mounted, then who mounts it.
     let live = context.live_gathered();
@@ -23,7 +30,14 @@ pub(super) async fn apply(context: &Context, resources: Resources<Prepared>) -> 
             // A key that is no longer wished must go, and values are compared as bytes.
             let same_data = live.as_ref().is_some_and(|live| live.data == wanted.data);
             // No digest: it would tell of the content to whoever may read metadata.
-            put(context, &secrets, wanted, live.as_ref().filter(|_| same_data), false).await?;
+            put(
+                context,
+                &secrets,
+                wanted,
+                live.as_ref().filter(|_| same_data),
+                false,
+            )
+            .await?;
         }
         None => remove(context, &secrets, live.as_ref()).await?,
     }
@@ -32,15 +46,26 @@ pub(super) async fn apply(context: &Context, resources: Resources<Prepared>) -> 
         Some(wanted) => put(context, &daemon_sets, wanted, live.as_ref(), true).await?,
         None => remove(context, &daemon_sets, live.as_ref()).await?,
     }
-    Ok(Resources { secret, daemon_set, stage: PhantomData })
+    Ok(Resources {
+        secret,
+        daemon_set,
+        stage: PhantomData,
+    })
 }
 
-async fn put<K>(context: &Context, api: &Api<DynamicObject>, wanted: &K, live: Option<&K>, sealed: bool) -> Result<(), ApiError>
+async fn put<K>(
+    context: &Context,
+    api: &Api<DynamicObject>,
+    wanted: &K,
+    live: Option<&K>,
+    sealed: bool,
+) -> Result<(), ApiError>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
     let name = wanted.name_any();
-    let unusable = |error: serde_json::Error| ApiError::new("write as JSON", &name, kube::Error::SerdeError(error));
+    let unusable =
+        |error: serde_json::Error| ApiError::new("write as JSON", &name, kube::Error::SerdeError(error));
     let mut object: DynamicObject =
         serde_json::from_value(serde_json::to_value(wanted).map_err(unusable)?).map_err(unusable)?;
     if sealed {
@@ -60,7 +85,9 @@ async fn remove<K>(context: &Context, api: &Api<DynamicObject>, live: Option<&K>
 where
     K: Resource<DynamicType = ()>,
 {
-    let Some(live) = live.filter(|live| live.meta().deletion_timestamp.is_none()) else { return Ok(()) };
+    let Some(live) = live.filter(|live| live.meta().deletion_timestamp.is_none()) else {
+        return Ok(());
+    };
     let uid = live.meta().uid.clone().unwrap_or_default();
     context.writer.delete(api, &live.name_any(), &uid).await
 }

@@ -28,15 +28,29 @@ pub struct Resources<Stage> {
 
 /// Builds them for a namespace.
 #[must_use]
-pub fn build(settings: &Settings, image: &str, namespace: &str, agents: &ValidatedAgents) -> Resources<Prepared> {
+pub fn build(
+    settings: &Settings,
+    image: &str,
+    namespace: &str,
+    agents: &ValidatedAgents,
+) -> Resources<Prepared> {
     let ValidatedAgents { owners, gathered } = agents;
     if owners.is_empty() {
-        return Resources { secret: None, daemon_set: None, stage: PhantomData };
+        return Resources {
+            secret: None,
+            daemon_set: None,
+            stage: PhantomData,
+        };
     }
     let metadata = |name: &str| ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),
-        labels: Some(LABELS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+        labels: Some(
+            LABELS
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        ),
         // With its last profile each object goes by itself, also when no operator runs.
         owner_references: Some(owners.clone()),
         ..ObjectMeta::default()
@@ -57,7 +71,11 @@ pub fn build(settings: &Settings, image: &str, namespace: &str, agents: &Validat
             min_ready_seconds: Some(MIN_READY_SECONDS),
             revision_history_limit: Some(5),
             selector: LabelSelector {
-                match_labels: Some([(POD_LABEL.0.to_owned(), POD_LABEL.1.to_owned())].into_iter().collect()),
+                match_labels: Some(
+                    [(POD_LABEL.0.to_owned(), POD_LABEL.1.to_owned())]
+                        .into_iter()
+                        .collect(),
+                ),
                 ..LabelSelector::default()
             },
             template: pod_template(settings, image),
@@ -72,5 +90,9 @@ pub fn build(settings: &Settings, image: &str, namespace: &str, agents: &Validat
         }),
         status: None,
     };
-    Resources { secret: Some(secret), daemon_set: Some(daemon_set), stage: PhantomData }
+    Resources {
+        secret: Some(secret),
+        daemon_set: Some(daemon_set),
+        stage: PhantomData,
+    }
 }

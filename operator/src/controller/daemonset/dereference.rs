@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::Resource;
 use kube::api::{Api, ListParams};
 use kube::core::ObjectMeta;
-use kube::Resource;
-use weir_profile::plan::{GatheredSecret, gathered_secrets, sink_name};
 use weir_profile::CollectorProfile;
+use weir_profile::plan::{GatheredSecret, gathered_secrets, sink_name};
 
 use crate::context::Context;
 use crate::controller::profile::Meta;
@@ -28,13 +28,23 @@ pub struct Inputs {
 }
 
 pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
-    let mut profiles: BTreeMap<String, String> =
-        context.stores.profiles.state().iter().filter(|profile| !profile.metadata_deleted()).filter_map(|profile| owner(profile.meta())).collect();
+    let mut profiles: BTreeMap<String, String> = context
+        .stores
+        .profiles
+        .state()
+        .iter()
+        .filter(|profile| !profile.metadata_deleted())
+        .filter_map(|profile| owner(profile.meta()))
+        .collect();
     if profiles.is_empty() {
         profiles = confirm_none(context).await?;
     }
     let sinks = context.stores.sinks.state();
-    let wanted = sinks.iter().filter_map(|sink| sink.0.as_ref().ok()).flat_map(gathered_secrets).collect();
+    let wanted = sinks
+        .iter()
+        .filter_map(|sink| sink.0.as_ref().ok())
+        .flat_map(gathered_secrets)
+        .collect();
     let secrets = context
         .stores
         .secrets
@@ -42,12 +52,23 @@ pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
         .iter()
         .filter_map(|secret| secret.0.as_ref().ok())
         .filter_map(|secret| {
-            let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+            let data = secret
+                .data
+                .iter()
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.0.clone()))
+                .collect();
             Some((secret.metadata.name.clone()?, data))
         })
         .collect();
     let nodes = context.index().node_count();
-    Ok(Inputs { profiles, wanted, secrets, kept: kept(context), nodes })
+    Ok(Inputs {
+        profiles,
+        wanted,
+        secrets,
+        kept: kept(context),
+        nodes,
+    })
 }
 
 fn kept(context: &Context) -> BTreeMap<String, Vec<u8>> {
@@ -64,7 +85,10 @@ fn kept(context: &Context) -> BTreeMap<String, Vec<u8>> {
     let files = gathered.iter().flat_map(|secret| secret.data.iter().flatten());
     files
         // Sinks' names have no dot: what stands before the first one is the sink.
-        .filter(|(file, _)| file.split_once('.').is_some_and(|(sink, _)| named.contains(sink) && !there.contains(sink)))
+        .filter(|(file, _)| {
+            file.split_once('.')
+                .is_some_and(|(sink, _)| named.contains(sink) && !there.contains(sink))
+        })
         .map(|(file, value)| (file.clone(), value.0.clone()))
         .collect()
 }
@@ -72,7 +96,12 @@ fn kept(context: &Context) -> BTreeMap<String, Vec<u8>> {
 /// Absence from a cache deletes nothing: the API server itself has to say that there is no profile.
 async fn confirm_none(context: &Context) -> Result<BTreeMap<String, String>, ApiError> {
     let api: Api<CollectorProfile> = Api::all(context.client.clone());
-    let list = answer("list", "CollectorProfiles", api.list_metadata(&ListParams::default())).await?;
+    let list = answer(
+        "list",
+        "CollectorProfiles",
+        api.list_metadata(&ListParams::default()),
+    )
+    .await?;
     Ok(list
         .items
         .iter()

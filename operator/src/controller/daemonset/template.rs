@@ -1,11 +1,11 @@
 //! The agents' pod: what it may do, what it sees of its node, and why. Depends on the operator's settings alone.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
-    HostPathVolumeSource, KeyToPath, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
-    ConfigMapProjection, DownwardAPIProjection, DownwardAPIVolumeFile, ServiceAccountTokenProjection, Volume,
-    VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
+    DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, HostPathVolumeSource,
+    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
+    Probe, ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta as Meta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -24,11 +24,27 @@ pub fn pod_template(settings: &Settings, image: &str) -> PodTemplateSpec {
     let agent = &settings.agent;
     let mut node_selector = agent.node_selector.clone();
     node_selector.insert(OS_LABEL.0.to_owned(), OS_LABEL.1.to_owned());
-    let secrets = agent.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>();
+    let secrets = agent
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect::<Vec<_>>();
     PodTemplateSpec {
         metadata: Some(Meta {
-            labels: Some(LABELS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
-            annotations: Some([("kubectl.kubernetes.io/default-container".to_owned(), AGENT.to_owned())].into_iter().collect()),
+            labels: Some(
+                LABELS
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
+            annotations: Some(
+                [(
+                    "kubectl.kubernetes.io/default-container".to_owned(),
+                    AGENT.to_owned(),
+                )]
+                .into_iter()
+                .collect(),
+            ),
             ..Meta::default()
         }),
         spec: Some(PodSpec {
@@ -44,7 +60,10 @@ pub fn pod_template(settings: &Settings, image: &str) -> PodTemplateSpec {
             tolerations: Some(agent.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
             image_pull_secrets: Some(secrets).filter(|secrets| !secrets.is_empty()),
             security_context: Some(PodSecurityContext {
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
                 ..PodSecurityContext::default()
             }),
             containers: vec![container(settings, image)],
@@ -107,12 +126,19 @@ fn environment(settings: &Settings) -> Vec<EnvVar> {
     let field = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path.to_owned() }),
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: path.to_owned(),
+            }),
             ..EnvVarSource::default()
         }),
         value: None,
     };
-    let value = |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
+    let value = |name: &str, value: &str| EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    };
     let mut environment = vec![
         field("NODE_NAME", "spec.nodeName"),
         field("POD_NAME", "metadata.name"),
@@ -121,7 +147,12 @@ fn environment(settings: &Settings) -> Vec<EnvVar> {
         field("POD_IP", "status.podIP"),
         value("WEIR_LOG", &settings.agent.log),
     ];
-    environment.extend(settings.cluster_name.as_deref().map(|name| value("WEIR_CLUSTER", name)));
+    environment.extend(
+        settings
+            .cluster_name
+            .as_deref()
+            .map(|name| value("WEIR_CLUSTER", name)),
+    );
     environment
 }
 
@@ -146,9 +177,15 @@ fn security(network: bool) -> SecurityContext {
         privileged: Some(false),
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
-        capabilities: Some(Capabilities { add: Some(capabilities), drop: Some(vec!["ALL".to_owned()]) }),
+        capabilities: Some(Capabilities {
+            add: Some(capabilities),
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
         // It allows bpf(2) and perf_event_open(2) to whoever has the two capabilities.
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         ..SecurityContext::default()
     }
 }
@@ -180,7 +217,10 @@ fn mounts() -> Vec<VolumeMount> {
 fn volumes() -> Vec<Volume> {
     let host = |name: &str, path: &str, type_: &str| Volume {
         name: name.to_owned(),
-        host_path: Some(HostPathVolumeSource { path: path.to_owned(), type_: Some(type_.to_owned()) }),
+        host_path: Some(HostPathVolumeSource {
+            path: path.to_owned(),
+            type_: Some(type_.to_owned()),
+        }),
         ..Volume::default()
     };
     vec![
@@ -200,8 +240,16 @@ fn volumes() -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-        Volume { name: "token".to_owned(), projected: Some(token()), ..Volume::default() },
-        Volume { name: "tmp".to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() },
+        Volume {
+            name: "token".to_owned(),
+            projected: Some(token()),
+            ..Volume::default()
+        },
+        Volume {
+            name: "tmp".to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        },
     ]
 }
 
@@ -221,7 +269,11 @@ fn token() -> ProjectedVolumeSource {
             VolumeProjection {
                 config_map: Some(ConfigMapProjection {
                     name: "kube-root-ca.crt".to_owned(),
-                    items: Some(vec![KeyToPath { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), mode: None }]),
+                    items: Some(vec![KeyToPath {
+                        key: "ca.crt".to_owned(),
+                        path: "ca.crt".to_owned(),
+                        mode: None,
+                    }]),
                     optional: None,
                 }),
                 ..VolumeProjection::default()

@@ -15,9 +15,16 @@ fn inputs(profiles: &[&str]) -> Inputs {
     .unwrap();
     let data = |value: &str| [("login".to_owned(), value.as_bytes().to_vec())].into();
     Inputs {
-        profiles: profiles.iter().map(|name| ((*name).to_owned(), format!("uid-{name}"))).collect(),
+        profiles: profiles
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("uid-{name}")))
+            .collect(),
         wanted: weir_profile::plan::gathered_secrets(&sink),
-        secrets: [("s".to_owned(), data("publish")), ("admin".to_owned(), data("admin"))].into(),
+        secrets: [
+            ("s".to_owned(), data("publish")),
+            ("admin".to_owned(), data("admin")),
+        ]
+        .into(),
         kept: [].into(),
         nodes: 42,
     }
@@ -31,11 +38,20 @@ fn daemon_set(settings: &str, inputs: &Inputs) -> Value {
 
 #[test]
 fn gathered_secret_holds_publishers_credentials_and_the_fleets_size_alone() {
-    let resources = build(&Settings::default(), "r/agent:1", "weir-agents", &validate(&inputs(&["a"])).unwrap());
+    let resources = build(
+        &Settings::default(),
+        "r/agent:1",
+        "weir-agents",
+        &validate(&inputs(&["a"])).unwrap(),
+    );
     let data = resources.secret.unwrap().data.unwrap();
     assert_eq!(data["primary.creds"].0, b"publish");
     assert_eq!(data["fleet-size"].0, b"100");
-    assert_eq!(data.len(), 2, "the stream's administrator is never gathered: {data:?}");
+    assert_eq!(
+        data.len(),
+        2,
+        "the stream's administrator is never gathered: {data:?}"
+    );
 }
 
 #[test]
@@ -48,7 +64,11 @@ fn gathered_secret_leaves_out_what_is_missing_and_keeps_the_rest() {
 #[test]
 fn gathered_secret_too_large_is_refused_with_its_size() {
     let mut inputs = inputs(&["a"]);
-    inputs.secrets.get_mut("s").unwrap().insert("login".to_owned(), vec![b'x'; 1 << 20]);
+    inputs
+        .secrets
+        .get_mut("s")
+        .unwrap()
+        .insert("login".to_owned(), vec![b'x'; 1 << 20]);
     assert!(matches!(validate(&inputs), Err(AgentsInvalid::TooLarge { bytes }) if bytes > 1 << 20));
 }
 
@@ -62,12 +82,21 @@ fn template_does_not_depend_on_profiles_sinks_secrets_or_the_fleet() {
     let two = daemon_set("", &other);
     assert_eq!(one["spec"], two["spec"]);
     assert_eq!(two["metadata"]["ownerReferences"].as_array().unwrap().len(), 2);
-    assert!(two["metadata"]["ownerReferences"][0].get("blockOwnerDeletion").is_none());
+    assert!(
+        two["metadata"]["ownerReferences"][0]
+            .get("blockOwnerDeletion")
+            .is_none()
+    );
 }
 
 #[test]
 fn no_profile_needs_no_objects() {
-    let resources = build(&Settings::default(), "r/agent:1", "weir-agents", &validate(&inputs(&[])).unwrap());
+    let resources = build(
+        &Settings::default(),
+        "r/agent:1",
+        "weir-agents",
+        &validate(&inputs(&[])).unwrap(),
+    );
     assert!(resources.secret.is_none() && resources.daemon_set.is_none());
 }
 
@@ -76,7 +105,10 @@ fn agents_pod_has_two_capabilities_and_nothing_that_it_does_not_need() {
     let set = daemon_set("", &inputs(&["a"]));
     let pod = &set["spec"]["template"]["spec"];
     let security = &pod["containers"][0]["securityContext"];
-    assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["BPF", "PERFMON"]}));
+    assert_eq!(
+        security["capabilities"],
+        json!({"drop": ["ALL"], "add": ["BPF", "PERFMON"]})
+    );
     assert_eq!(security["privileged"], false);
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(security["readOnlyRootFilesystem"], true);
@@ -92,9 +124,23 @@ fn agents_pod_has_two_capabilities_and_nothing_that_it_does_not_need() {
         .map(|mount| mount["name"].as_str().unwrap())
         .collect();
     assert_eq!(writable, ["state", "tmp"]);
-    let sinks = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "sinks").unwrap();
-    assert_eq!((&sinks["secret"]["secretName"], &sinks["secret"]["optional"]), (&json!(GATHERED_SECRET), &json!(true)));
-    assert!(pod["containers"][0]["volumeMounts"].as_array().unwrap().iter().all(|mount| mount.get("subPath").is_none()));
+    let sinks = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|volume| volume["name"] == "sinks")
+        .unwrap();
+    assert_eq!(
+        (&sinks["secret"]["secretName"], &sinks["secret"]["optional"]),
+        (&json!(GATHERED_SECRET), &json!(true))
+    );
+    assert!(
+        pod["containers"][0]["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|mount| mount.get("subPath").is_none())
+    );
 }
 
 #[test]
@@ -105,19 +151,42 @@ fn settings_reach_the_daemon_set() {
         &inputs(&["a"]),
     );
     let pod = &set["spec"]["template"]["spec"];
-    assert_eq!(pod["containers"][0]["securityContext"]["capabilities"]["add"], json!(["BPF", "PERFMON", "NET_ADMIN"]));
-    assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], json!({"maxUnavailable": 2, "maxSurge": 0}));
-    assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/os": "linux", "pool": "web"}));
+    assert_eq!(
+        pod["containers"][0]["securityContext"]["capabilities"]["add"],
+        json!(["BPF", "PERFMON", "NET_ADMIN"])
+    );
+    assert_eq!(
+        set["spec"]["updateStrategy"]["rollingUpdate"],
+        json!({"maxUnavailable": 2, "maxSurge": 0})
+    );
+    assert_eq!(
+        pod["nodeSelector"],
+        json!({"kubernetes.io/os": "linux", "pool": "web"})
+    );
     assert_eq!(pod["imagePullSecrets"], json!([{"name": "r"}]));
     assert!(pod.get("tolerations").is_none());
-    assert_eq!((&pod["priorityClassName"], &pod["terminationGracePeriodSeconds"]), (&json!("mine"), &json!(60)));
+    assert_eq!(
+        (&pod["priorityClassName"], &pod["terminationGracePeriodSeconds"]),
+        (&json!("mine"), &json!(60))
+    );
     let environment = pod["containers"][0]["env"].as_array().unwrap();
-    let value = |name: &str| environment.iter().find(|entry| entry["name"] == name).map(|entry| entry["value"].clone());
-    assert_eq!((value("WEIR_CLUSTER"), value("WEIR_LOG")), (Some(json!("prod")), Some(json!("debug"))));
+    let value = |name: &str| {
+        environment
+            .iter()
+            .find(|entry| entry["name"] == name)
+            .map(|entry| entry["value"].clone())
+    };
+    assert_eq!(
+        (value("WEIR_CLUSTER"), value("WEIR_LOG")),
+        (Some(json!("prod")), Some(json!("debug")))
+    );
 }
 
 #[test]
 fn max_unavailable_is_a_tenth_by_default_and_never_a_second_agent_on_a_node() {
     let set = daemon_set("", &inputs(&["a"]));
-    assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], json!({"maxUnavailable": "10%", "maxSurge": 0}));
+    assert_eq!(
+        set["spec"]["updateStrategy"]["rollingUpdate"],
+        json!({"maxUnavailable": "10%", "maxSurge": 0})
+    );
 }

@@ -19,7 +19,10 @@ pub(super) async fn update_status(context: &Context, result: Result<&Resources<A
             namespace: Some(context.namespaces.agents.clone()),
             ..ObjectReference::default()
         };
-        context.events.warning(&about, "Apply", reason.as_str(), message).await;
+        context
+            .events
+            .warning(&about, "Apply", reason.as_str(), message)
+            .await;
     }
     context.set_agents_trouble(trouble);
 }

@@ -27,7 +27,9 @@ pub struct ValidatedAgents {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentsInvalid {
     /// The Secrets are too large together.
-    #[error("the Secrets that sinks name hold {bytes} bytes together, above {MAX_GATHERED_BYTES}; name fewer or smaller ones")]
+    #[error(
+        "the Secrets that sinks name hold {bytes} bytes together, above {MAX_GATHERED_BYTES}; name fewer or smaller ones"
+    )]
     TooLarge {
         /// How many bytes.
         bytes: usize,
@@ -36,7 +38,13 @@ pub enum AgentsInvalid {
 
 /// Gathers what is there. What is missing is the sink's own condition, and keeps no other sink from its credentials.
 pub fn validate(inputs: &Inputs) -> Result<ValidatedAgents, AgentsInvalid> {
-    let Inputs { profiles, wanted, secrets, kept, nodes } = inputs;
+    let Inputs {
+        profiles,
+        wanted,
+        secrets,
+        kept,
+        nodes,
+    } = inputs;
     let owners = profiles
         .iter()
         .map(|(name, uid)| OwnerReference {
@@ -56,9 +64,18 @@ pub fn validate(inputs: &Inputs) -> Result<ValidatedAgents, AgentsInvalid> {
             Some((wanted.file.clone(), ByteString(value.clone())))
         })
         .collect();
-    gathered.extend(kept.iter().map(|(file, value)| (file.clone(), ByteString(value.clone()))));
-    gathered.insert(FLEET_SIZE_KEY.to_owned(), ByteString(fleet_size(*nodes).to_string().into_bytes()));
-    let bytes = gathered.iter().map(|(key, value)| key.len() + value.0.len()).sum();
+    gathered.extend(
+        kept.iter()
+            .map(|(file, value)| (file.clone(), ByteString(value.clone()))),
+    );
+    gathered.insert(
+        FLEET_SIZE_KEY.to_owned(),
+        ByteString(fleet_size(*nodes).to_string().into_bytes()),
+    );
+    let bytes = gathered
+        .iter()
+        .map(|(key, value)| key.len() + value.0.len())
+        .sum();
     if bytes > MAX_GATHERED_BYTES {
         return Err(AgentsInvalid::TooLarge { bytes });
     }

@@ -4,8 +4,8 @@ use weir_profile::CollectorProfileStatus;
 use weir_profile::api::Timestamp;
 
 use super::{Inputs, ValidatedProfile, Written};
-use crate::rollup::status::{Input, status};
 use crate::rollup::Index;
+use crate::rollup::status::{Input, status};
 
 /// A status, what it replaces, and when it changes by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,9 @@ pub fn build(
     now: i64,
 ) -> Status {
     let current = match written {
-        Some(written) if written.is_newer_than(validated.resource_version.as_deref()) => Some(written.status.clone()),
+        Some(written) if written.is_newer_than(validated.resource_version.as_deref()) => {
+            Some(written.status.clone())
+        }
         _ => validated.status.clone(),
     };
     let tally = index.tally(&validated.subject, now);
@@ -41,5 +43,9 @@ pub fn build(
         agents: inputs.agents.as_ref(),
     };
     let time = Timestamp::from_unix_seconds(now).unwrap_or_default();
-    Status { wanted: status(&input, current.as_ref(), time), current, changes_at: tally.changes_at }
+    Status {
+        wanted: status(&input, current.as_ref(), time),
+        current,
+        changes_at: tally.changes_at,
+    }
 }

@@ -18,7 +18,13 @@ pub struct Inputs {
 pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs {
     let sink = profile.0.as_ref().ok().and_then(|profile| {
         let wanted = sink_name(profile);
-        context.stores.sinks.find(|sink| kube::Resource::meta(sink).name.as_deref() == Some(wanted))
+        context
+            .stores
+            .sinks
+            .find(|sink| kube::Resource::meta(sink).name.as_deref() == Some(wanted))
     });
-    Inputs { sink, agents: context.agents_trouble() }
+    Inputs {
+        sink,
+        agents: context.agents_trouble(),
+    }
 }

@@ -36,14 +36,19 @@ impl Written {
 /// What a new status changes; `None` is nothing.
 #[must_use]
 pub fn change(old: Option<&CollectorProfileStatus>, new: &CollectorProfileStatus) -> Option<Change> {
-    let Some(old) = old else { return Some(Change::Condition) };
+    let Some(old) = old else {
+        return Some(Change::Condition);
+    };
     if ordered(old) == ordered(new) {
         return None;
     }
     let key = |condition: &Condition| (condition.type_, condition.status, condition.reason);
     let same = old.observed_generation == new.observed_generation
         && old.conditions.len() == new.conditions.len()
-        && new.conditions.iter().all(|condition| old.conditions.iter().any(|old| key(old) == key(condition)));
+        && new
+            .conditions
+            .iter()
+            .all(|condition| old.conditions.iter().any(|old| key(old) == key(condition)));
     Some(if same { Change::Numbers } else { Change::Condition })
 }
 
@@ -61,7 +66,9 @@ pub(super) async fn update_status(
     uid: &str,
     status: &Status,
 ) -> Result<Option<Duration>, ApiError> {
-    let Some(change) = change(status.current.as_ref(), &status.wanted) else { return Ok(None) };
+    let Some(change) = change(status.current.as_ref(), &status.wanted) else {
+        return Ok(None);
+    };
     if let Err(wait) = profiles.with_memory(uid, |memory, now| memory.budget.take(change, now)) {
         return Ok(Some(wait));
     }
@@ -70,7 +77,10 @@ pub(super) async fn update_status(
     let api: Api<CollectorProfile> = Api::all(context.client.clone());
     match context.writer.apply_status(&api, &name, &status.wanted).await {
         Ok(resource_version) => {
-            let written = Written { status: status.wanted.clone(), resource_version };
+            let written = Written {
+                status: status.wanted.clone(),
+                resource_version,
+            };
             profiles.with_memory(uid, |memory, _| memory.written = Some(written));
         }
         // Deleted meanwhile.
@@ -79,7 +89,10 @@ pub(super) async fn update_status(
     }
     let about = profile.object_ref(&());
     for (condition, bad) in told(status) {
-        let (reason, note) = (condition.reason.as_str(), format!("{}: {}", condition.type_, condition.message));
+        let (reason, note) = (
+            condition.reason.as_str(),
+            format!("{}: {}", condition.type_, condition.message),
+        );
         // Events of one reason are counted together only when they speak of the same condition.
         let action = condition.type_.as_str();
         if bad {
@@ -93,11 +106,19 @@ pub(super) async fn update_status(
 
 /// Conditions whose change an Event tells of, and whether it is bad news.
 fn told(status: &Status) -> Vec<(&Condition, bool)> {
-    let old = status.current.as_ref().map_or(&[][..], |status| &status.conditions);
+    let old = status
+        .current
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     let news = |type_: ConditionType| {
-        let new = status.wanted.conditions.iter().find(|condition| condition.type_ == type_)?;
+        let new = status
+            .wanted
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)?;
         let old = old.iter().find(|condition| condition.type_ == type_);
-        old.is_none_or(|old| (old.status, old.reason) != (new.status, new.reason)).then_some(new)
+        old.is_none_or(|old| (old.status, old.reason) != (new.status, new.reason))
+            .then_some(new)
     };
     let first = |type_| !old.iter().any(|condition| condition.type_ == type_);
     let mut told = Vec::new();
@@ -106,16 +127,17 @@ fn told(status: &Status) -> Vec<(&Condition, bool)> {
     {
         told.push((accepted, accepted.status != ConditionStatus::True));
     }
-    let refused = |condition: &Condition| condition.type_ == ConditionType::Accepted && condition.status == ConditionStatus::False;
+    let refused = |condition: &Condition| {
+        condition.type_ == ConditionType::Accepted && condition.status == ConditionStatus::False
+    };
     if status.wanted.conditions.iter().any(refused) {
         return told;
     }
     if let Some(ready) = news(ConditionType::Ready) {
-        let reconciling = status
-            .wanted
-            .conditions
-            .iter()
-            .any(|other| other.type_ == ConditionType::Reconciling && other.status == ConditionStatus::True);
+        let reconciling =
+            status.wanted.conditions.iter().any(|other| {
+                other.type_ == ConditionType::Reconciling && other.status == ConditionStatus::True
+            });
         let is_ready = ready.status == ConditionStatus::True;
         // Not being ready while a change is still on its way is no news.
         if is_ready || !reconciling {

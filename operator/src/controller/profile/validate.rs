@@ -45,9 +45,20 @@ pub fn validate(guarded: &GuardedProfile, inputs: &Inputs) -> ValidatedProfile {
     let profile = match &guarded.0 {
         Ok(profile) => profile,
         Err(error) => {
-            let message = format!("the spec cannot be read by this operator: {error}; apply the operator that fits the CRD");
-            let verdict = Verdict::Refused { reason: ConditionReason::InvalidSpec, message };
-            return ValidatedProfile { subject, verdict, ready_percent: 100, status: None, resource_version };
+            let message = format!(
+                "the spec cannot be read by this operator: {error}; apply the operator that fits the CRD"
+            );
+            let verdict = Verdict::Refused {
+                reason: ConditionReason::InvalidSpec,
+                message,
+            };
+            return ValidatedProfile {
+                subject,
+                verdict,
+                ready_percent: 100,
+                status: None,
+                resource_version,
+            };
         }
     };
     let spec = &profile.spec;
@@ -57,13 +68,19 @@ pub fn validate(guarded: &GuardedProfile, inputs: &Inputs) -> ValidatedProfile {
         .and_then(|nodes| nodes.selector.clone())
         .filter(|selector: &LabelSelector| !selector.selects_everything());
     subject.mode = spec.mode.unwrap_or(Mode::Active);
-    subject.expires_at = spec.expiration_time.map(weir_profile::api::Timestamp::unix_seconds);
+    subject.expires_at = spec
+        .expiration_time
+        .map(weir_profile::api::Timestamp::unix_seconds);
     sink_name(profile).clone_into(&mut subject.sink);
     let verdict = judge(profile, inputs);
     if let Verdict::Accepted { digest } = &verdict {
         subject.digest = Some(digest.clone());
     }
-    let percent = spec.nodes.as_ref().and_then(|nodes| nodes.ready_percent).unwrap_or(100);
+    let percent = spec
+        .nodes
+        .as_ref()
+        .and_then(|nodes| nodes.ready_percent)
+        .unwrap_or(100);
     ValidatedProfile {
         subject,
         verdict,
@@ -79,8 +96,14 @@ fn judge(profile: &weir_profile::CollectorProfile, inputs: &Inputs) -> Verdict {
         Some(guarded) => match &guarded.0 {
             Ok(sink) => Some(sink),
             Err(error) => {
-                let message = format!("CollectorSink {:?} cannot be read by this operator: {error}", sink_name(profile));
-                return Verdict::Refused { reason: ConditionReason::SinkInvalid, message };
+                let message = format!(
+                    "CollectorSink {:?} cannot be read by this operator: {error}",
+                    sink_name(profile)
+                );
+                return Verdict::Refused {
+                    reason: ConditionReason::SinkInvalid,
+                    message,
+                };
             }
         },
     };
@@ -88,11 +111,19 @@ fn judge(profile: &weir_profile::CollectorProfile, inputs: &Inputs) -> Verdict {
         Ok(plan) => Verdict::Accepted { digest: plan.digest },
         Err(errors) => {
             let all = errors.as_slice();
-            let mut message = all.iter().take(ERRORS_SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let mut message = all
+                .iter()
+                .take(ERRORS_SHOWN)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             if all.len() > ERRORS_SHOWN {
                 message = format!("{message}; and {} more", all.len() - ERRORS_SHOWN);
             }
-            Verdict::Refused { reason: errors.reason(), message }
+            Verdict::Refused {
+                reason: errors.reason(),
+                message,
+            }
         }
     }
 }

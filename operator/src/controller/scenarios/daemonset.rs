@@ -21,7 +21,12 @@ async fn both(server: &mut Server) -> (Value, Value) {
     let secret = server.accept("PATCH", SECRET).await;
     let daemon_set = server.accept("PATCH", DAEMON_SET).await;
     for call in [&secret, &daemon_set] {
-        assert!(call.query.contains("fieldManager=weir-operator&") || call.query.ends_with("fieldManager=weir-operator"), "{}", call.query);
+        assert!(
+            call.query.contains("fieldManager=weir-operator&")
+                || call.query.ends_with("fieldManager=weir-operator"),
+            "{}",
+            call.query
+        );
     }
     (secret.body, daemon_set.body)
 }
@@ -34,8 +39,10 @@ fn stored(mut object: Value) -> Value {
     if object["kind"] == "DaemonSet" {
         object["status"] = json!({"currentNumberScheduled": 2, "desiredNumberScheduled": 2, "numberMisscheduled": 0, "numberReady": 2});
         object["spec"]["template"]["spec"]["dnsPolicy"] = json!("ClusterFirst");
-        object["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = json!("/dev/termination-log");
-        object["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] = json!("0.25Gi");
+        object["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] =
+            json!("/dev/termination-log");
+        object["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] =
+            json!("0.25Gi");
     }
     object
 }
@@ -48,22 +55,43 @@ async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
     let (result, (applied_secret, applied_set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
     result.unwrap();
     assert_eq!(applied_secret["data"]["default.creds"], "czNjcmV0");
-    assert_eq!(applied_secret["data"].as_object().unwrap().len(), 2, "only what sinks name, and the fleet's size");
+    assert_eq!(
+        applied_secret["data"].as_object().unwrap().len(),
+        2,
+        "only what sinks name, and the fleet's size"
+    );
     for object in [&applied_secret, &applied_set] {
         assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "profile-uid");
-        assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "weir-operator");
+        assert_eq!(
+            object["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+            "weir-operator"
+        );
     }
 
-    let live = || (vec![stored(applied_secret.clone())], vec![stored(applied_set.clone())]);
+    let live = || {
+        (
+            vec![stored(applied_secret.clone())],
+            vec![stored(applied_set.clone())],
+        )
+    };
     let (gathered, daemon_sets) = live();
-    let mut rig = Rig::new(World { gathered, daemon_sets, ..world() });
+    let mut rig = Rig::new(World {
+        gathered,
+        daemon_sets,
+        ..world()
+    });
     visit_once(&rig.context).await.unwrap();
     assert!(rig.server.is_silent(), "a steady state causes no write");
 
     let mut rotated = secret();
     rotated["data"]["user.creds"] = json!("bmV3");
     let (gathered, daemon_sets) = live();
-    let mut rig = Rig::new(World { secrets: vec![rotated], gathered, daemon_sets, ..world() });
+    let mut rig = Rig::new(World {
+        secrets: vec![rotated],
+        gathered,
+        daemon_sets,
+        ..world()
+    });
     let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", SECRET)).await;
     result.unwrap();
     assert_eq!(call.body["data"]["default.creds"], "bmV3");
@@ -78,10 +106,17 @@ async fn agents_changed_by_hand_are_set_right() {
     let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
     let mut changed = stored(set);
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("evil.example/agent:1");
-    let mut rig = Rig::new(World { gathered: vec![stored(secret)], daemon_sets: vec![changed], ..world() });
+    let mut rig = Rig::new(World {
+        gathered: vec![stored(secret)],
+        daemon_sets: vec![changed],
+        ..world()
+    });
     let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", DAEMON_SET)).await;
     result.unwrap();
-    assert_eq!(call.body["spec"]["template"]["spec"]["containers"][0]["image"], "r.example/weir-agent:1");
+    assert_eq!(
+        call.body["spec"]["template"]["spec"]["containers"][0]["image"],
+        "r.example/weir-agent:1"
+    );
     assert_eq!(call.body["metadata"]["labels"].get("someone/else"), None);
 }
 
@@ -116,7 +151,12 @@ async fn agents_go_with_the_last_profile() {
 async fn agents_stay_when_only_the_cache_is_empty() {
     let mut rig = Rig::new(world());
     let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
-    let mut rig = Rig::new(World { profiles: Vec::new(), gathered: vec![stored(secret)], daemon_sets: vec![stored(set)], ..world() });
+    let mut rig = Rig::new(World {
+        profiles: Vec::new(),
+        gathered: vec![stored(secret)],
+        daemon_sets: vec![stored(set)],
+        ..world()
+    });
     let one = json!({
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
         "items": [{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "baseline", "uid": "profile-uid"}}],
@@ -139,8 +179,16 @@ async fn agents_forbidden_is_told() {
     })
     .await;
     result.unwrap_err();
-    assert!(event.body["note"].as_str().unwrap().contains("apply the manifests' RBAC again"));
-    assert_eq!(rig.context.agents_trouble().unwrap().0, ConditionReason::PermissionDenied);
+    assert!(
+        event.body["note"]
+            .as_str()
+            .unwrap()
+            .contains("apply the manifests' RBAC again")
+    );
+    assert_eq!(
+        rig.context.agents_trouble().unwrap().0,
+        ConditionReason::PermissionDenied
+    );
 }
 
 /// *Scenario:* the sink that a profile names is deleted.
@@ -165,5 +213,9 @@ async fn agents_keep_the_credentials_of_a_deleted_sink_in_use() {
     let mut rig = Rig::new(gone(&secret, other));
     let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", SECRET)).await;
     result.unwrap();
-    assert_eq!(call.body["data"].get("default.creds"), None, "nobody uses it any more");
+    assert_eq!(
+        call.body["data"].get("default.creds"),
+        None,
+        "nobody uses it any more"
+    );
 }

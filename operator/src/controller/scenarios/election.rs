@@ -23,7 +23,11 @@ fn held(holder: &str) -> Value {
 async fn election_takes_renews_and_releases() {
     let mut rig = Rig::new(World::default());
     let api: Api<Lease> = Api::namespaced(rig.context.client.clone(), "weir-system");
-    let (leading, idle, stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (leading, idle, stop) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
     let elected = election::run(api, "me".to_owned(), leading.clone(), idle.clone(), stop.clone());
     let server = &mut rig.server;
     let (result, ()) = play(elected, async {
@@ -35,7 +39,10 @@ async fn election_takes_renews_and_releases() {
         server.give("GET", LEASE, &held("me")).await;
         stop.cancel();
         let renewed = server.accept("PUT", LEASE).await;
-        assert_eq!(renewed.body["metadata"]["resourceVersion"], "5", "somebody faster must win");
+        assert_eq!(
+            renewed.body["metadata"]["resourceVersion"], "5",
+            "somebody faster must win"
+        );
         assert!(server.is_silent(), "not released before the controllers are idle");
         idle.cancel();
         server.give("GET", LEASE, &held("me")).await;
@@ -79,5 +86,9 @@ async fn election_without_the_api_server_ends_in_time() {
         server.accept("PUT", LEASE).await;
     });
     assert!(matches!(result, Err(ElectionError::Expired)));
-    assert!(start.elapsed() < std::time::Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }

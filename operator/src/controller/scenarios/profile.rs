@@ -10,7 +10,10 @@ use weir_profile::api::{ConditionReason, NodeProfileState};
 const STATUS: &str = "/apis/weir.dev/v1alpha1/collectorprofiles/baseline/status";
 
 fn planned() -> weir_profile::Plan {
-    let (profile, sink) = (serde_json::from_value(profile()).unwrap(), serde_json::from_value(sink()).unwrap());
+    let (profile, sink) = (
+        serde_json::from_value(profile()).unwrap(),
+        serde_json::from_value(sink()).unwrap(),
+    );
     weir_profile::plan(&profile, Some(&sink)).unwrap()
 }
 
@@ -23,8 +26,16 @@ fn live() -> Index {
 }
 
 fn condition<'a>(status: &'a serde_json::Value, type_: &str) -> (&'a str, &'a str) {
-    let found = status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == type_).unwrap();
-    (found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+    let found = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|condition| condition["type"] == type_)
+        .unwrap();
+    (
+        found["status"].as_str().unwrap(),
+        found["reason"].as_str().unwrap(),
+    )
 }
 
 /// *Scenario:* a profile that every node already runs is visited for the first time, then again and again.
@@ -32,7 +43,12 @@ fn condition<'a>(status: &'a serde_json::Value, type_: &str) -> (&'a str, &'a st
 /// brought the write back.
 #[tokio::test]
 async fn profile_steady_is_written_once() {
-    let mut rig = Rig::new(World { profiles: vec![profile()], sinks: vec![sink()], index: live(), ..World::default() });
+    let mut rig = Rig::new(World {
+        profiles: vec![profile()],
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let object = rig.bring(&profile());
     let server = &mut rig.server;
@@ -43,7 +59,9 @@ async fn profile_steady_is_written_once() {
     })
     .await;
     action.unwrap();
-    assert!(written.query.contains("fieldManager=weir-operator-status") && written.query.contains("force=true"));
+    assert!(
+        written.query.contains("fieldManager=weir-operator-status") && written.query.contains("force=true")
+    );
     let status = &written.body["status"];
     assert_eq!(condition(status, "Ready"), ("True", "Live"));
     assert_eq!(status["conditions"].as_array().unwrap().len(), 8);
@@ -66,7 +84,10 @@ async fn profile_steady_is_written_once() {
 /// *Guarantees:* not accepted with reason and a warning; accepted at the next visit.
 #[tokio::test]
 async fn profile_without_its_sink_is_refused_and_recovers() {
-    let mut rig = Rig::new(World { index: live(), ..World::default() });
+    let mut rig = Rig::new(World {
+        index: live(),
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let object = rig.bring(&profile());
     let server = &mut rig.server;
@@ -79,10 +100,17 @@ async fn profile_without_its_sink_is_refused_and_recovers() {
     .await;
     action.unwrap();
     for (type_, status) in [("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")] {
-        assert_eq!(condition(&written.body["status"], type_), (status, "SinkNotFound"));
+        assert_eq!(
+            condition(&written.body["status"], type_),
+            (status, "SinkNotFound")
+        );
     }
 
-    let mut rig = Rig::new(World { sinks: vec![sink()], index: live(), ..World::default() });
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let mut refused = profile();
     refused["status"] = written.body["status"].clone();
@@ -96,14 +124,20 @@ async fn profile_without_its_sink_is_refused_and_recovers() {
     })
     .await;
     action.unwrap();
-    assert_eq!(condition(&written.body["status"], "Accepted"), ("True", "Accepted"));
+    assert_eq!(
+        condition(&written.body["status"], "Accepted"),
+        ("True", "Accepted")
+    );
 }
 
 /// *Scenario:* the spec has a kind that this operator does not know.
 /// *Guarantees:* a condition that says so, and no error that would be retried for ever.
 #[tokio::test]
 async fn profile_that_cannot_be_read_is_refused() {
-    let mut rig = Rig::new(World { sinks: vec![sink()], ..World::default() });
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let mut unreadable = profile();
     unreadable["spec"]["events"][0]["kind"] = json!("quantum.flip");
@@ -116,15 +150,27 @@ async fn profile_that_cannot_be_read_is_refused() {
     })
     .await;
     action.unwrap();
-    assert_eq!(condition(&written.body["status"], "Stalled"), ("True", "InvalidSpec"));
-    assert!(written.body["status"]["conditions"][0]["message"].as_str().unwrap().contains("quantum.flip"));
+    assert_eq!(
+        condition(&written.body["status"], "Stalled"),
+        ("True", "InvalidSpec")
+    );
+    assert!(
+        written.body["status"]["conditions"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("quantum.flip")
+    );
 }
 
 /// *Scenario:* a node fails, recovers and fails again within a second.
 /// *Guarantees:* the first two changes are written at once; the third waits for the bucket, at most 5 s.
 #[tokio::test]
 async fn profile_flapping_is_written_within_its_budget() {
-    let mut rig = Rig::new(World { sinks: vec![sink()], index: live(), ..World::default() });
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let object = rig.bring(&profile());
     let server = &mut rig.server;
@@ -150,10 +196,12 @@ async fn profile_flapping_is_written_within_its_budget() {
     *rig.context.index() = live();
     let action = profiles.reconcile(&object).await.unwrap();
     assert!(rig.server.is_silent());
-    let within = (1..=50).map(|tenths| std::time::Duration::from_millis(tenths * 100)).any(|later| {
-        // An action shows its time in its debug form alone.
-        format!("{action:?}") <= format!("{:?}", Action::requeue(later))
-    });
+    let within = (1..=50)
+        .map(|tenths| std::time::Duration::from_millis(tenths * 100))
+        .any(|later| {
+            // An action shows its time in its debug form alone.
+            format!("{action:?}") <= format!("{:?}", Action::requeue(later))
+        });
     assert!(within, "{action:?}");
 }
 
@@ -162,12 +210,27 @@ async fn profile_flapping_is_written_within_its_budget() {
 #[tokio::test]
 async fn profile_deleted_meanwhile_is_no_error() {
     let mut index = Index::default();
-    index.set_node("n1", Some(NodeFacts { labels: [].into(), created: 0, eligible: true }));
-    let mut rig = Rig::new(World { sinks: vec![sink()], index, ..World::default() });
+    index.set_node(
+        "n1",
+        Some(NodeFacts {
+            labels: [].into(),
+            created: 0,
+            eligible: true,
+        }),
+    );
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        index,
+        ..World::default()
+    });
     let profiles = Profiles::new(rig.context.clone());
     let object = rig.bring(&profile());
     let server = &mut rig.server;
-    let (action, _) = play(profiles.reconcile(&object), server.refuse("PATCH", STATUS, 404, "NotFound")).await;
+    let (action, _) = play(
+        profiles.reconcile(&object),
+        server.refuse("PATCH", STATUS, 404, "NotFound"),
+    )
+    .await;
     action.unwrap();
     assert!(rig.server.is_silent());
 }

@@ -84,7 +84,10 @@ impl Rig {
         let context = Context {
             events: Events::new(client.clone(), Some("test".to_owned())),
             client,
-            namespaces: Namespaces { system: "weir-system".to_owned(), agents: "weir-agents".to_owned() },
+            namespaces: Namespaces {
+                system: "weir-system".to_owned(),
+                agents: "weir-agents".to_owned(),
+            },
             settings: Settings::default(),
             image: "r.example/weir-agent:1".to_owned(),
             stores,
@@ -93,7 +96,11 @@ impl Rig {
             index: Arc::new(Mutex::new(world.index)),
             agents_trouble: Mutex::default(),
         };
-        Self { context: Arc::new(context), server: Server { handle }, profiles }
+        Self {
+            context: Arc::new(context),
+            server: Server { handle },
+            profiles,
+        }
     }
 
     /// The watch brings a profile.
@@ -124,7 +131,11 @@ impl Server {
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
-            body: if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() },
+            body: if bytes.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_slice(&bytes).unwrap()
+            },
         };
         (call, answer)
     }
@@ -132,7 +143,12 @@ impl Server {
     /// Expects a call and answers it with what was sent, as a successful write is, with a new resource version.
     pub(super) async fn accept(&mut self, method: &str, path: &str) -> Call {
         let (call, answer) = self.next().await;
-        assert_eq!((call.method.as_str(), call.path.as_str()), (method, path), "{:#}", call.body);
+        assert_eq!(
+            (call.method.as_str(), call.path.as_str()),
+            (method, path),
+            "{:#}",
+            call.body
+        );
         let mut object = call.body.clone();
         object["metadata"]["resourceVersion"] = json!("1000");
         if object.get("spec").is_none() && path.contains("weir.dev") {
@@ -145,7 +161,12 @@ impl Server {
     /// Expects a call and answers it with an object.
     pub(super) async fn give(&mut self, method: &str, path: &str, object: &Value) -> Call {
         let (call, answer) = self.next().await;
-        assert_eq!((call.method.as_str(), call.path.as_str()), (method, path), "{:#}", call.body);
+        assert_eq!(
+            (call.method.as_str(), call.path.as_str()),
+            (method, path),
+            "{:#}",
+            call.body
+        );
         answer.send_response(respond(200, object));
         call
     }
@@ -153,7 +174,12 @@ impl Server {
     /// Expects a call and refuses it.
     pub(super) async fn refuse(&mut self, method: &str, path: &str, code: u16, reason: &str) -> Call {
         let (call, answer) = self.next().await;
-        assert_eq!((call.method.as_str(), call.path.as_str()), (method, path), "{:#}", call.body);
+        assert_eq!(
+            (call.method.as_str(), call.path.as_str()),
+            (method, path),
+            "{:#}",
+            call.body
+        );
         let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason});
         answer.send_response(respond(code, &status));
         call
@@ -174,7 +200,10 @@ impl Server {
 }
 
 fn respond(code: u16, object: &Value) -> Response<Body> {
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(object).unwrap())).unwrap()
+    Response::builder()
+        .status(code)
+        .body(Body::from(serde_json::to_vec(object).unwrap()))
+        .unwrap()
 }
 
 /// A profile named `baseline` as the API server has it.

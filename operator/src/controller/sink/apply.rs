@@ -18,7 +18,12 @@ pub struct Outcome {
 
 pub(super) async fn apply(resources: &Resources<Prepared>) -> Outcome {
     // Destructured without `..`, so that a new resource cannot be forgotten here.
-    let Resources { access, stream, manage, stage: _ } = resources;
+    let Resources {
+        access,
+        stream,
+        manage,
+        stage: _,
+    } = resources;
     let result = ensure(access, stream, *manage).await;
     match &result {
         Ok(Ensured::Created) => tracing::info!(stream = stream.name, "stream created"),
@@ -26,12 +31,20 @@ pub(super) async fn apply(resources: &Resources<Prepared>) -> Outcome {
         Ok(Ensured::Present) => tracing::debug!(stream = stream.name, "stream is as asked for"),
         Err(trouble) => tracing::warn!(stream = stream.name, reason = %trouble.reason, "{trouble}"),
     }
-    Outcome { stream: stream.name.clone(), result, stage: PhantomData }
+    Outcome {
+        stream: stream.name.clone(),
+        result,
+        stage: PhantomData,
+    }
 }
 
 #[cfg(test)]
 impl Outcome {
     pub(super) fn sample(stream: &str, result: Result<Ensured, StreamTrouble>) -> Self {
-        Self { stream: stream.to_owned(), result, stage: PhantomData }
+        Self {
+            stream: stream.to_owned(),
+            result,
+            stage: PhantomData,
+        }
     }
 }

@@ -23,6 +23,15 @@ pub struct Resources<Stage> {
 /// Builds it.
 #[must_use]
 pub fn build(sink: &ValidatedSink) -> Resources<Prepared> {
-    let ValidatedSink { target, access, manage } = sink;
-    Resources { access: access.clone(), stream: Wanted::of(target), manage: *manage, stage: PhantomData }
+    let ValidatedSink {
+        target,
+        access,
+        manage,
+    } = sink;
+    Resources {
+        access: access.clone(),
+        stream: Wanted::of(target),
+        manage: *manage,
+        stage: PhantomData,
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::Api;
-use weir_profile::plan::{gathered_secrets, sink_name};
 use weir_profile::CollectorSink;
+use weir_profile::plan::{gathered_secrets, sink_name};
 
 use crate::context::{Context, GuardedSink};
 use crate::error::{ApiError, answer};
@@ -55,20 +55,39 @@ pub(super) async fn dereference(context: &Context, guarded: &GuardedSink) -> Res
 
 /// Names of all Secrets that a sink names.
 fn named(sink: &CollectorSink) -> Vec<String> {
-    let mut names: Vec<String> = gathered_secrets(sink).into_iter().map(|secret| secret.secret).collect();
-    names.extend(sink.spec.nats.stream.admin_credentials_secret_ref.as_ref().map(|secret| secret.name.clone()));
+    let mut names: Vec<String> = gathered_secrets(sink)
+        .into_iter()
+        .map(|secret| secret.secret)
+        .collect();
+    names.extend(
+        sink.spec
+            .nats
+            .stream
+            .admin_credentials_secret_ref
+            .as_ref()
+            .map(|secret| secret.name.clone()),
+    );
     names.sort();
     names.dedup();
     names
 }
 
 fn data(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
-    secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+    secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.0.clone()))
+        .collect()
 }
 
 /// Only labelled Secrets are watched. Whether an unlabelled one exists is asked of the API server without its content.
 async fn unlabelled(context: &Context, name: &str) -> Result<FoundSecret, ApiError> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &context.namespaces.system);
     let found = answer("look at Secret", name, api.get_metadata_opt(name)).await?;
-    Ok(if found.is_some() { FoundSecret::Unlabelled } else { FoundSecret::Missing })
+    Ok(if found.is_some() {
+        FoundSecret::Unlabelled
+    } else {
+        FoundSecret::Missing
+    })
 }

@@ -28,7 +28,11 @@ fn sink(text: &str) -> GuardedSink {
 }
 
 fn labelled(keys: &[(&str, &str)]) -> FoundSecret {
-    FoundSecret::Labelled(keys.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
+    FoundSecret::Labelled(
+        keys.iter()
+            .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+    )
 }
 
 fn secrets() -> BTreeMap<String, FoundSecret> {
@@ -44,15 +48,30 @@ fn secrets() -> BTreeMap<String, FoundSecret> {
 
 #[test]
 fn sink_full_uses_the_admin_login_for_the_stream() {
-    let inputs = Inputs { secrets: secrets(), profiles: 2 };
+    let inputs = Inputs {
+        secrets: secrets(),
+        profiles: 2,
+    };
     let resources = build(&validate(&sink(FULL), &inputs).unwrap());
-    assert_eq!(resources.access.login, Login::User("root".to_owned(), "hunter2".to_owned()));
+    assert_eq!(
+        resources.access.login,
+        Login::User("root".to_owned(), "hunter2".to_owned())
+    );
     assert_eq!(resources.access.ca.as_deref(), Some(&b"PEM"[..]));
     assert_eq!(resources.access.client, Some((b"CRT".to_vec(), b"KEY".to_vec())));
     assert!(resources.access.require_tls);
-    assert_eq!((resources.stream.name.as_str(), resources.manage), ("KERNEL", Manage::Ensure));
+    assert_eq!(
+        (resources.stream.name.as_str(), resources.manage),
+        ("KERNEL", Manage::Ensure)
+    );
     assert_eq!(resources.stream.subjects, ["acme.kernel.>"]);
-    assert_eq!((resources.stream.max_bytes, resources.stream.max_age.unwrap().as_secs()), (2 << 30, 600));
+    assert_eq!(
+        (
+            resources.stream.max_bytes,
+            resources.stream.max_age.unwrap().as_secs()
+        ),
+        (2 << 30, 600)
+    );
 }
 
 #[test]
@@ -67,20 +86,45 @@ fn sink_with_any_secret_amiss_names_the_field_and_the_secret() {
         secrets.insert(name.to_owned(), found);
         let refusal = validate(&sink(FULL), &Inputs { secrets, profiles: 0 }).unwrap_err();
         assert_eq!(refusal.reason, reason, "{name}");
-        assert!(refusal.message.starts_with("spec.nats.") && refusal.message.contains(&format!("'{name}'")), "{}", refusal.message);
+        assert!(
+            refusal.message.starts_with("spec.nats.") && refusal.message.contains(&format!("'{name}'")),
+            "{}",
+            refusal.message
+        );
     }
 }
 
 #[test]
 fn sink_out_of_bounds_names_the_field() {
-    let refusal = validate(&sink(&FULL.replace("2Gi", "'0'")), &Inputs { secrets: secrets(), profiles: 0 }).unwrap_err();
+    let refusal = validate(
+        &sink(&FULL.replace("2Gi", "'0'")),
+        &Inputs {
+            secrets: secrets(),
+            profiles: 0,
+        },
+    )
+    .unwrap_err();
     assert_eq!(refusal.reason, R::InvalidSpec);
-    assert!(refusal.message.contains("spec.nats.stream.maxBytes"), "{}", refusal.message);
+    assert!(
+        refusal.message.contains("spec.nats.stream.maxBytes"),
+        "{}",
+        refusal.message
+    );
 }
 
-fn ready(outcome: &Outcome, old: Option<&weir_profile::CollectorSinkStatus>) -> (weir_profile::CollectorSinkStatus, Vec<(ConditionType, ConditionStatus, R)>) {
+fn ready(
+    outcome: &Outcome,
+    old: Option<&weir_profile::CollectorSinkStatus>,
+) -> (
+    weir_profile::CollectorSinkStatus,
+    Vec<(ConditionType, ConditionStatus, R)>,
+) {
     let status = status(&sink(FULL), None, Some(outcome), 2, old, 1000);
-    let all = status.conditions.iter().map(|found| (found.type_, found.status, found.reason)).collect();
+    let all = status
+        .conditions
+        .iter()
+        .map(|found| (found.type_, found.status, found.reason))
+        .collect();
     (status, all)
 }
 
@@ -88,18 +132,45 @@ fn ready(outcome: &Outcome, old: Option<&weir_profile::CollectorSinkStatus>) -> 
 fn sink_status_follows_the_outcome() {
     use ConditionStatus::{False, True};
     use ConditionType as T;
-    let trouble = |reason, permanent| Err(StreamTrouble { reason, message: "m".to_owned(), permanent });
+    let trouble = |reason, permanent| {
+        Err(StreamTrouble {
+            reason,
+            message: "m".to_owned(),
+            permanent,
+        })
+    };
     let (first, all) = ready(&Outcome::sample("KERNEL", Ok(Ensured::Created)), None);
-    assert_eq!(all, [(T::Ready, True, R::StreamReady), (T::Accepted, True, R::Accepted), (T::Reconciling, False, R::UpToDate), (T::Stalled, False, R::Healthy)]);
+    assert_eq!(
+        all,
+        [
+            (T::Ready, True, R::StreamReady),
+            (T::Accepted, True, R::Accepted),
+            (T::Reconciling, False, R::UpToDate),
+            (T::Stalled, False, R::Healthy)
+        ]
+    );
     assert_eq!((first.observed_generation, first.profiles), (Some(4), Some(2)));
 
-    let (_, all) = ready(&Outcome::sample("KERNEL", trouble(R::SinkUnreachable, false)), None);
+    let (_, all) = ready(
+        &Outcome::sample("KERNEL", trouble(R::SinkUnreachable, false)),
+        None,
+    );
     assert_eq!(all[0], (T::Ready, False, R::SinkUnreachable));
-    assert_eq!(all[2], (T::Reconciling, True, R::SinkUnreachable), "a new sink is still on its way");
+    assert_eq!(
+        all[2],
+        (T::Reconciling, True, R::SinkUnreachable),
+        "a new sink is still on its way"
+    );
     assert_eq!(all[3].1, False);
 
-    let (_, all) = ready(&Outcome::sample("KERNEL", trouble(R::SinkUnreachable, false)), Some(&first));
-    assert_eq!(all[2].1, False, "it was there once for this generation: the server's absence is no change of the spec");
+    let (_, all) = ready(
+        &Outcome::sample("KERNEL", trouble(R::SinkUnreachable, false)),
+        Some(&first),
+    );
+    assert_eq!(
+        all[2].1, False,
+        "it was there once for this generation: the server's absence is no change of the spec"
+    );
 
     let (_, all) = ready(&Outcome::sample("KERNEL", trouble(R::StreamConflict, true)), None);
     assert_eq!((all[2].1, all[3]), (False, (T::Stalled, True, R::StreamConflict)));

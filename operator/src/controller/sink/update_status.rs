@@ -30,16 +30,31 @@ pub fn status(
             && condition.status == ConditionStatus::False
             && condition.observed_generation == Some(generation)
     });
-    let accepted = Draft::new(T::Accepted, true, R::Accepted, "the spec is valid and its Secrets are there");
+    let accepted = Draft::new(
+        T::Accepted,
+        true,
+        R::Accepted,
+        "the spec is valid and its Secrets are there",
+    );
     let drafts = match (refusal, outcome.map(|outcome| (&outcome.stream, &outcome.result))) {
         (Some(Refusal { reason, message }), _) => vec![
             Draft::new(T::Ready, false, *reason, message),
             Draft::new(T::Accepted, false, *reason, message),
-            Draft::new(T::Reconciling, false, *reason, "nothing is tried until the sink is accepted"),
+            Draft::new(
+                T::Reconciling,
+                false,
+                *reason,
+                "nothing is tried until the sink is accepted",
+            ),
             Draft::new(T::Stalled, true, *reason, message),
         ],
         (None, Some((stream, Ok(_)))) => vec![
-            Draft::new(T::Ready, true, R::StreamReady, format!("stream '{stream}' is there as asked for")),
+            Draft::new(
+                T::Ready,
+                true,
+                R::StreamReady,
+                format!("stream '{stream}' is there as asked for"),
+            ),
             accepted,
             Draft::new(T::Reconciling, false, R::UpToDate, "nothing is left to do"),
             Draft::new(T::Stalled, false, R::Healthy, "progress needs nobody"),
@@ -47,19 +62,34 @@ pub fn status(
         (None, Some((_, Err(trouble)))) => vec![
             Draft::new(T::Ready, false, trouble.reason, &trouble.message),
             accepted,
-            Draft::new(T::Reconciling, !trouble.permanent && !settled, trouble.reason, "the server is tried again, ever less often"),
+            Draft::new(
+                T::Reconciling,
+                !trouble.permanent && !settled,
+                trouble.reason,
+                "the server is tried again, ever less often",
+            ),
             Draft::new(T::Stalled, trouble.permanent, trouble.reason, &trouble.message),
         ],
         (None, None) => vec![
             Draft::new(T::Ready, false, R::Pending, "the stream was not looked at yet"),
             accepted,
-            Draft::new(T::Reconciling, true, R::Pending, "the stream was not looked at yet"),
+            Draft::new(
+                T::Reconciling,
+                true,
+                R::Pending,
+                "the stream was not looked at yet",
+            ),
             Draft::new(T::Stalled, false, R::Healthy, "progress needs nobody"),
         ],
     };
     CollectorSinkStatus {
         observed_generation: Some(generation),
-        conditions: merge(drafts, old, generation, Timestamp::from_unix_seconds(now).unwrap_or_default()),
+        conditions: merge(
+            drafts,
+            old,
+            generation,
+            Timestamp::from_unix_seconds(now).unwrap_or_default(),
+        ),
         profiles: Some(i32::try_from(profiles).unwrap_or(i32::MAX)),
     }
 }
@@ -83,7 +113,10 @@ pub(super) async fn update_status(
         Err(error) => return Err(error),
     };
     let find = |status: Option<&CollectorSinkStatus>| {
-        let found = status?.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready)?;
+        let found = status?
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == ConditionType::Ready)?;
         Some((found.status, found.reason, found.message.clone()))
     };
     let before = find(current).map(|(status, reason, _)| (status, reason));
@@ -92,12 +125,21 @@ pub(super) async fn update_status(
     {
         let about = sink.object_ref(&());
         if state == ConditionStatus::True {
-            context.events.normal(&about, "EnsureStream", reason.as_str(), &message).await;
+            context
+                .events
+                .normal(&about, "EnsureStream", reason.as_str(), &message)
+                .await;
         } else {
-            context.events.warning(&about, "EnsureStream", reason.as_str(), &message).await;
+            context
+                .events
+                .warning(&about, "EnsureStream", reason.as_str(), &message)
+                .await;
         }
     }
-    let mut ensured = sinks.ensured.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut ensured = sinks
+        .ensured
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(ensured) = ensured.get_mut(uid) {
         ensured.status = Some((wanted, version));
     }

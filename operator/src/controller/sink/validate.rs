@@ -1,8 +1,8 @@
 //! Judges a sink and the Secrets that it names. Pure.
 
+use weir_profile::CollectorSink;
 use weir_profile::api::{ConditionReason, Manage, SecretKeyRef};
 use weir_profile::plan::{NatsTarget, gathered_secrets, sink_plan};
-use weir_profile::CollectorSink;
 
 use super::{FoundSecret, Inputs};
 use crate::context::GuardedSink;
@@ -33,19 +33,31 @@ pub struct Refusal {
 pub fn validate(guarded: &GuardedSink, inputs: &Inputs) -> Result<ValidatedSink, Refusal> {
     let sink = guarded.0.as_ref().map_err(|error| Refusal {
         reason: ConditionReason::InvalidSpec,
-        message: format!("the spec cannot be read by this operator: {error}; apply the operator that fits the CRD"),
+        message: format!(
+            "the spec cannot be read by this operator: {error}; apply the operator that fits the CRD"
+        ),
     })?;
-    let plan = sink_plan(sink).map_err(|errors| Refusal { reason: errors.reason(), message: errors.to_string().replace('\n', "; ") })?;
+    let plan = sink_plan(sink).map_err(|errors| Refusal {
+        reason: errors.reason(),
+        message: errors.to_string().replace('\n', "; "),
+    })?;
     let Some(target) = plan.nats().cloned() else {
         let message = "spec.nats: is missing; a CollectorSink delivers to NATS JetStream".to_owned();
-        return Err(Refusal { reason: ConditionReason::InvalidSpec, message });
+        return Err(Refusal {
+            reason: ConditionReason::InvalidSpec,
+            message,
+        });
     };
     for wanted in gathered_secrets(sink) {
         secret(inputs, wanted.path, &wanted.secret, &wanted.key)?;
     }
     let access = access(sink, inputs, &target)?;
     let manage = target.stream.manage;
-    Ok(ValidatedSink { target, access, manage })
+    Ok(ValidatedSink {
+        target,
+        access,
+        manage,
+    })
 }
 
 fn access(sink: &CollectorSink, inputs: &Inputs, target: &NatsTarget) -> Result<Access, Refusal> {
@@ -56,13 +68,27 @@ fn access(sink: &CollectorSink, inputs: &Inputs, target: &NatsTarget) -> Result<
         (None, Some(own)) => login(inputs, "spec.nats.credentialsSecretRef", own)?,
         (None, None) => Login::Anonymous,
     };
-    let mut access = Access { servers: target.servers.clone(), login, require_tls: target.tls.required, ca: None, client: None };
+    let mut access = Access {
+        servers: target.servers.clone(),
+        login,
+        require_tls: target.tls.required,
+        ca: None,
+        client: None,
+    };
     if let Some(tls) = &nats.tls {
         if let Some(ca) = &tls.ca_secret_ref {
             access.ca = Some(secret(inputs, "spec.nats.tls.caSecretRef", &ca.name, &ca.key)?.to_vec());
         }
         if let Some(client) = &tls.client_certificate_secret_ref {
-            let key = |key: &str| secret(inputs, "spec.nats.tls.clientCertificateSecretRef", &client.name, key).map(<[u8]>::to_vec);
+            let key = |key: &str| {
+                secret(
+                    inputs,
+                    "spec.nats.tls.clientCertificateSecretRef",
+                    &client.name,
+                    key,
+                )
+                .map(<[u8]>::to_vec)
+            };
             access.client = Some((key("tls.crt")?, key("tls.key")?));
         }
     }
@@ -75,13 +101,21 @@ fn login(inputs: &Inputs, path: &str, reference: &SecretKeyRef) -> Result<Login,
         Ok(text) if !text.trim().is_empty() => Ok(Login::from_text(text)),
         _ => Err(Refusal {
             reason: ConditionReason::AuthenticationFailed,
-            message: format!("{path}: key '{}' of Secret '{}' is empty or not text; put the credentials there", reference.key, reference.name),
+            message: format!(
+                "{path}: key '{}' of Secret '{}' is empty or not text; put the credentials there",
+                reference.key, reference.name
+            ),
         }),
     }
 }
 
 fn secret<'a>(inputs: &'a Inputs, path: &str, name: &str, key: &str) -> Result<&'a [u8], Refusal> {
-    let refuse = |reason, what: String| Err(Refusal { reason, message: format!("{path}: {what}") });
+    let refuse = |reason, what: String| {
+        Err(Refusal {
+            reason,
+            message: format!("{path}: {what}"),
+        })
+    };
     match inputs.secrets.get(name) {
         Some(FoundSecret::Labelled(data)) => match data.get(key) {
             Some(value) => Ok(value),
@@ -92,7 +126,9 @@ fn secret<'a>(inputs: &'a Inputs, path: &str, name: &str, key: &str) -> Result<&
         },
         Some(FoundSecret::Unlabelled) => refuse(
             ConditionReason::SecretNotLabelled,
-            format!("Secret '{name}' lacks the label {SINK_CREDENTIALS_LABEL}=true; add it if the Secret is meant for Weir"),
+            format!(
+                "Secret '{name}' lacks the label {SINK_CREDENTIALS_LABEL}=true; add it if the Secret is meant for Weir"
+            ),
         ),
         Some(FoundSecret::Missing) | None => refuse(
             ConditionReason::SecretNotFound,

@@ -20,13 +20,21 @@ use kube::Resource;
 use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use crate::dirty::DirtySet;
 use crate::error::chain;
 
 /// Objects of one kind that are visited at once.
 const CONCURRENCY: u16 = 8;
 /// Changes that come together are answered together.
 pub const SETTLE: Duration = Duration::from_millis(200);
+/// Each node adds to the cost of a profile's visit, and some node of a large fleet always changes: at 15 000 nodes
+/// profiles are visited about once a second.
+const SETTLE_PER_NODE: Duration = Duration::from_micros(50);
+
+/// How long changes of nodes are collected before profiles are visited.
+pub(crate) fn settle(nodes: usize) -> Duration {
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+    (SETTLE + SETTLE_PER_NODE.saturating_mul(nodes)).min(Duration::from_secs(2))
+}
 
 /// Built, and not yet sent to anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +43,10 @@ pub struct Prepared;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied;
 
-/// Visits whatever the set names, until `stop`; visits that have begun are finished.
+/// Visits whatever is named, until `stop`; visits that have begun are finished.
 pub(crate) async fn visit<K, C, F>(
     what: &'static str,
-    dirty: &DirtySet,
+    names: impl Stream<Item = String> + Send,
     store: Store<K>,
     context: Arc<C>,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -50,7 +58,7 @@ pub(crate) async fn visit<K, C, F>(
     F: futures::TryFuture<Ok = Action> + Unpin,
     F::Error: std::error::Error + Send + 'static,
 {
-    let queue = requests::<K>(dirty.stream(SETTLE)).take_until(stop);
+    let queue = requests::<K>(names).take_until(stop);
     let config = Config::default().concurrency(CONCURRENCY);
     kube::runtime::applier(reconcile, on_error, context, store, queue, config)
         .for_each(|result| {

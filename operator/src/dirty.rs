@@ -45,15 +45,18 @@ impl DirtySet {
         }
     }
 
-    /// The names as an endless stream.
-    pub fn stream(&self, settle: Duration) -> impl Stream<Item = String> + Send + use<> {
+    /// The names as an endless stream; `settle` is asked before each batch.
+    pub fn stream<F>(&self, settle: F) -> impl Stream<Item = String> + Send + use<F>
+    where
+        F: Fn() -> Duration + Send,
+    {
         let set = self.clone();
-        futures::stream::unfold((set, BTreeSet::new()), move |(set, mut batch)| async move {
+        futures::stream::unfold((set, BTreeSet::new(), settle), async |(set, mut batch, settle)| {
             loop {
                 if let Some(name) = batch.pop_first() {
-                    return Some((name, (set, batch)));
+                    return Some((name, (set, batch, settle)));
                 }
-                batch = set.take(settle).await;
+                batch = set.take(settle()).await;
             }
         })
     }
@@ -74,7 +77,7 @@ mod tests {
             set.add(["a".to_owned()]);
         }
         set.add(["b".to_owned()]);
-        let mut stream = Box::pin(set.stream(Duration::from_millis(100)));
+        let mut stream = Box::pin(set.stream(|| Duration::from_millis(100)));
         assert_eq!(stream.next().await.as_deref(), Some("a"));
         assert_eq!(stream.next().await.as_deref(), Some("b"));
         let waited = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;

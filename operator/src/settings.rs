@@ -17,6 +17,8 @@ pub use quantity::same_quantity;
 pub const DEFAULT_MAX_UNAVAILABLE: &str = "10%";
 /// Enough to drain and spool at the end of a pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// The NATS client's own words repeat what the agent says of its sinks.
+const DEFAULT_AGENT_LOG: &str = "info,async_nats=off";
 /// Registry and repository of released images, without the image's name.
 const DEFAULT_REPOSITORY: &str = "ghcr.io/weir-dev";
 
@@ -229,7 +231,7 @@ impl Settings {
                 max_unavailable,
                 grace_seconds,
                 network,
-                log: log.unwrap_or_else(|| "info".to_owned()),
+                log: log.unwrap_or_else(|| DEFAULT_AGENT_LOG.to_owned()),
             },
         }
     }

@@ -46,9 +46,10 @@ pub struct Profiles {
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let profiles = Arc::new(Profiles::new(Arc::clone(&context)));
     context.dirty.profiles.add(context.profile_names());
+    let nodes = Arc::clone(&context);
     super::visit(
         "profile",
-        &context.dirty.profiles,
+        context.dirty.profiles.stream(move || super::settle(nodes.index().node_count())),
         context.stores.profiles.clone(),
         profiles,
         stop.cancelled_owned(),

@@ -52,7 +52,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     context.dirty.sinks.add(context.sink_names());
     super::visit(
         "sink",
-        &context.dirty.sinks,
+        context.dirty.sinks.stream(|| super::SETTLE),
         context.stores.sinks.clone(),
         sinks,
         stop.cancelled_owned(),

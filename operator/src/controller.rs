@@ -68,7 +68,9 @@ pub(crate) async fn visit<K, C, F>(
         .await;
 }
 
-fn requests<K>(names: impl Stream<Item = String>) -> impl Stream<Item = Result<ObjectRef<K>, std::convert::Infallible>>
+fn requests<K>(
+    names: impl Stream<Item = String>,
+) -> impl Stream<Item = Result<ObjectRef<K>, std::convert::Infallible>>
 where
     K: Resource<DynamicType = ()>,
 {
@@ -87,7 +89,12 @@ where
         // Deleted before its turn.
         Err(RunError::ObjectNotFound(object)) => tracing::debug!(what, name = object.name, "is gone"),
         Err(RunError::ReconcilerFailed(error, object)) => {
-            tracing::warn!(what, name = object.name, error = chain(&error), "visit failed; trying again later");
+            tracing::warn!(
+                what,
+                name = object.name,
+                error = chain(&error),
+                "visit failed; trying again later"
+            );
         }
         Err(error) => tracing::error!(what, error = chain(&error), "the queue failed"),
     }

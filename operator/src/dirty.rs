@@ -51,14 +51,17 @@ impl DirtySet {
         F: Fn() -> Duration + Send,
     {
         let set = self.clone();
-        futures::stream::unfold((set, BTreeSet::new(), settle), async |(set, mut batch, settle)| {
-            loop {
-                if let Some(name) = batch.pop_first() {
-                    return Some((name, (set, batch, settle)));
+        futures::stream::unfold(
+            (set, BTreeSet::new(), settle),
+            async |(set, mut batch, settle)| {
+                loop {
+                    if let Some(name) = batch.pop_first() {
+                        return Some((name, (set, batch, settle)));
+                    }
+                    batch = set.take(settle()).await;
                 }
-                batch = set.take(settle()).await;
-            }
-        })
+            },
+        )
     }
 }
 

@@ -134,19 +134,27 @@ impl Default for Settings {
 impl Settings {
     /// Reads and validates a file; without one, the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_path_buf(), source })?;
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
         Self::parse(&text, path)
     }
 
     /// Validates a file's text.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         // An empty document is a wish for nothing but the defaults.
-        let has_content = text.lines().any(|line| !matches!(line.trim(), "" | "---") && !line.trim().starts_with('#'));
+        let has_content = text
+            .lines()
+            .any(|line| !matches!(line.trim(), "" | "---") && !line.trim().starts_with('#'));
         let file = if has_content {
-            serde_saphyr::from_str(text)
-                .map_err(|source| SettingsError::Parse { path: path.to_path_buf(), source: Box::new(source) })?
+            serde_saphyr::from_str(text).map_err(|source| SettingsError::Parse {
+                path: path.to_path_buf(),
+                source: Box::new(source),
+            })?
         } else {
             File::default()
         };
@@ -155,7 +163,10 @@ impl Settings {
         if problems.is_empty() {
             Ok(settings)
         } else {
-            Err(SettingsError::Invalid { path: path.to_path_buf(), problems })
+            Err(SettingsError::Invalid {
+                path: path.to_path_buf(),
+                problems,
+            })
         }
     }
 
@@ -188,7 +199,10 @@ impl Settings {
         }
         if let Some(image) = &image {
             let plain = !image.is_empty() && !image.contains(char::is_whitespace) && image.len() <= 512;
-            check(plain, format!("agent.image: {image:?} is not an image reference; write registry/name:tag"));
+            check(
+                plain,
+                format!("agent.image: {image:?} is not an image reference; write registry/name:tag"),
+            );
         }
         let image_pull_policy = image_pull_policy.unwrap_or_else(|| "IfNotPresent".to_owned());
         check(
@@ -200,11 +214,15 @@ impl Settings {
             for (name, quantity) in map.iter().flatten() {
                 check(
                     quantity::parse(&quantity.0).is_some(),
-                    format!("agent.resources.{path}.{name}: {:?} is not a quantity such as 100m or 128Mi", quantity.0),
+                    format!(
+                        "agent.resources.{path}.{name}: {:?} is not a quantity such as 100m or 128Mi",
+                        quantity.0
+                    ),
                 );
             }
         }
-        let max_unavailable = max_unavailable.unwrap_or(MaxUnavailable::Percent(DEFAULT_MAX_UNAVAILABLE.to_owned()));
+        let max_unavailable =
+            max_unavailable.unwrap_or(MaxUnavailable::Percent(DEFAULT_MAX_UNAVAILABLE.to_owned()));
         check(
             max_unavailable.is_valid(),
             format!("agent.maxUnavailable: {max_unavailable} must be at least 1 node, or 1% to 100%"),
@@ -212,7 +230,9 @@ impl Settings {
         let grace_seconds = termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
         check(
             (5..=600).contains(&grace_seconds),
-            format!("agent.terminationGracePeriodSeconds: {grace_seconds} must be 5 to 600; agents drain in that time"),
+            format!(
+                "agent.terminationGracePeriodSeconds: {grace_seconds} must be 5 to 600; agents drain in that time"
+            ),
         );
         Self {
             cluster_name,
@@ -225,7 +245,10 @@ impl Settings {
                 affinity,
                 tolerations: tolerations.unwrap_or_else(|| {
                     // Every node is observed, tainted ones first of all.
-                    vec![Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() }]
+                    vec![Toleration {
+                        operator: Some("Exists".to_owned()),
+                        ..Toleration::default()
+                    }]
                 }),
                 priority_class_name: priority_class_name.unwrap_or_else(|| "system-node-critical".to_owned()),
                 max_unavailable,
@@ -250,10 +273,18 @@ impl Settings {
 /// `registry/weir-operator:tag` becomes `registry/weir-agent:tag`. A digest names the operator's bytes alone.
 fn beside(own: &str) -> Option<String> {
     let own = own.split('@').next().unwrap_or(own);
-    let (folder, name) = own.rsplit_once('/').map_or(("", own), |(folder, name)| (folder, name));
+    let (folder, name) = own
+        .rsplit_once('/')
+        .map_or(("", own), |(folder, name)| (folder, name));
     let (name, tag) = name.split_once(':')?;
-    let name = name.strip_suffix("weir-operator").map(|prefix| format!("{prefix}weir-agent"))?;
-    Some(if folder.is_empty() { format!("{name}:{tag}") } else { format!("{folder}/{name}:{tag}") })
+    let name = name
+        .strip_suffix("weir-operator")
+        .map(|prefix| format!("{prefix}weir-agent"))?;
+    Some(if folder.is_empty() {
+        format!("{name}:{tag}")
+    } else {
+        format!("{folder}/{name}:{tag}")
+    })
 }
 
 impl MaxUnavailable {
@@ -283,7 +314,12 @@ fn default_resources() -> ResourceRequirements {
     let quantity = |text: &str| Quantity(text.to_owned());
     ResourceRequirements {
         requests: Some(
-            [("cpu".to_owned(), quantity("50m")), ("memory".to_owned(), quantity("64Mi"))].into_iter().collect(),
+            [
+                ("cpu".to_owned(), quantity("50m")),
+                ("memory".to_owned(), quantity("64Mi")),
+            ]
+            .into_iter()
+            .collect(),
         ),
         limits: Some([("memory".to_owned(), quantity("256Mi"))].into_iter().collect()),
         ..ResourceRequirements::default()

@@ -102,7 +102,7 @@ fn check(path: &Path, object: &Value) {
         "FlowSchema" => strict::<FlowSchema>(path, object),
         "PriorityLevelConfiguration" => strict::<PriorityLevelConfiguration>(path, object),
         "CustomResourceDefinition" => {
-            drop(serde_json::from_value::<CustomResourceDefinition>(object.clone()).unwrap())
+            drop(serde_json::from_value::<CustomResourceDefinition>(object.clone()).unwrap());
         }
         "CollectorProfile" | "CollectorSink" => {
             let text = serde_json::to_string(object).unwrap();

@@ -49,7 +49,10 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let nodes = Arc::clone(&context);
     super::visit(
         "profile",
-        context.dirty.profiles.stream(move || super::settle(nodes.index().node_count())),
+        context
+            .dirty
+            .profiles
+            .stream(move || super::settle(nodes.index().node_count())),
         context.stores.profiles.clone(),
         profiles,
         stop.cancelled_owned(),
@@ -63,7 +66,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 impl Profiles {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, retries: Retries::default(), memory: Mutex::default(), start: tokio::time::Instant::now() }
+        Self {
+            context,
+            retries: Retries::default(),
+            memory: Mutex::default(),
+            start: tokio::time::Instant::now(),
+        }
     }
 
     pub(super) async fn reconcile(&self, profile: &GuardedProfile) -> Result<Action, ApiError> {
@@ -76,10 +84,17 @@ impl Profiles {
         let uid = profile.meta_uid();
         let written = self.written(&uid);
         let status = build(&self.context.index(), &validated, &inputs, written.as_ref(), now);
-        let next = status.changes_at.map(|at| Duration::from_secs(u64::try_from(at - now).unwrap_or(0)));
+        let next = status
+            .changes_at
+            .map(|at| Duration::from_secs(u64::try_from(at - now).unwrap_or(0)));
         let wait = update_status::update_status(self, profile, &uid, &status).await?;
         self.retries.forget(&profile.name_any());
-        let soonest = [next, wait].into_iter().flatten().min().unwrap_or(REVISIT).min(REVISIT);
+        let soonest = [next, wait]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(REVISIT)
+            .min(REVISIT);
         Ok(Action::requeue(soonest.max(Duration::from_millis(100))))
     }
 
@@ -93,13 +108,20 @@ impl Profiles {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.len() > 2 * self.context.stores.profiles.len() + 16 {
             // Deleted profiles are forgotten together; nobody needs to tell of each.
-            let known: std::collections::HashSet<String> =
-                self.context.stores.profiles.state().iter().map(|profile| profile.meta_uid()).collect();
+            let known: std::collections::HashSet<String> = self
+                .context
+                .stores
+                .profiles
+                .state()
+                .iter()
+                .map(|profile| profile.meta_uid())
+                .collect();
             memory.retain(|uid, _| known.contains(uid));
         }
-        let entry = memory
-            .entry(uid.to_owned())
-            .or_insert_with(|| Memory { budget: WriteBudget::new(now), written: None });
+        let entry = memory.entry(uid.to_owned()).or_insert_with(|| Memory {
+            budget: WriteBudget::new(now),
+            written: None,
+        });
         with(entry, now)
     }
 }

@@ -57,14 +57,20 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         sinks,
         stop.cancelled_owned(),
         |sink, sinks: Arc<Sinks>| Box::pin(async move { sinks.reconcile(&sink).await }),
-        |sink, _error: &ApiError, sinks| Action::requeue(sinks.retries.failed(&sink.name_any(), rand::random())),
+        |sink, _error: &ApiError, sinks| {
+            Action::requeue(sinks.retries.failed(&sink.name_any(), rand::random()))
+        },
     )
     .await;
 }
 
 impl Sinks {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, retries: Retries::default(), ensured: Mutex::default() }
+        Self {
+            context,
+            retries: Retries::default(),
+            ensured: Mutex::default(),
+        }
     }
 
     pub(super) async fn reconcile(&self, sink: &GuardedSink) -> Result<Action, ApiError> {
@@ -81,15 +87,32 @@ impl Sinks {
         };
         let now = jiff::Timestamp::now().as_second();
         let current = self.current(sink, &uid);
-        let wanted = status(sink, validated.as_ref().err(), outcome.as_ref(), inputs.profiles, current.as_ref(), now);
+        let wanted = status(
+            sink,
+            validated.as_ref().err(),
+            outcome.as_ref(),
+            inputs.profiles,
+            current.as_ref(),
+            now,
+        );
         update_status::update_status(self, sink, &uid, current.as_ref(), wanted).await?;
         Ok(Action::requeue(wait))
     }
 
     /// Asks the server, unless the same was asked and answered a short while ago.
-    async fn ensure(&self, name: &str, uid: &str, resources: Resources<super::Prepared>) -> (Option<Outcome>, Duration) {
+    async fn ensure(
+        &self,
+        name: &str,
+        uid: &str,
+        resources: Resources<super::Prepared>,
+    ) -> (Option<Outcome>, Duration) {
         let now = tokio::time::Instant::now();
-        let known = self.ensured.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned();
+        let known = self
+            .ensured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned();
         if let Some(known) = &known
             && known.resources == resources
             && now < known.again
@@ -101,14 +124,27 @@ impl Sinks {
             self.retries.forget(name);
             RECHECK + RECHECK.mul_f64(f64::from(rand::random::<u16>()) / f64::from(u16::MAX))
         } else {
-            self.retries.failed(name, rand::random()).max(Duration::from_secs(1))
+            self.retries
+                .failed(name, rand::random())
+                .max(Duration::from_secs(1))
         };
         let status = known.and_then(|known| known.status);
-        let ensured = Ensured { resources, outcome: outcome.clone(), again: now + wait, status };
+        let ensured = Ensured {
+            resources,
+            outcome: outcome.clone(),
+            again: now + wait,
+            status,
+        };
         let mut all = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() > 2 * self.context.stores.sinks.len() + 16 {
-            let uids: std::collections::HashSet<String> =
-                self.context.stores.sinks.state().iter().map(|sink| sink.meta_uid()).collect();
+            let uids: std::collections::HashSet<String> = self
+                .context
+                .stores
+                .sinks
+                .state()
+                .iter()
+                .map(|sink| sink.meta_uid())
+                .collect();
             all.retain(|uid, _| uids.contains(uid));
         }
         all.insert(uid.to_owned(), ensured);
@@ -120,7 +156,10 @@ impl Sinks {
         let ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
         let written = ensured.get(uid).and_then(|ensured| ensured.status.as_ref());
         let number = |text: &str| text.parse::<u64>().ok();
-        let seen = kube::Resource::meta(sink).resource_version.as_deref().and_then(number);
+        let seen = kube::Resource::meta(sink)
+            .resource_version
+            .as_deref()
+            .and_then(number);
         match written {
             Some((status, version)) if number(version) > seen => Some(status.clone()),
             _ => sink.0.as_ref().ok().and_then(|sink| sink.status.clone()),

@@ -506,3 +506,42 @@ fn touched_profiles_are_those_that_the_report_speaks_of() {
         super::Touched::All
     );
 }
+
+/// The rules of kstatus for objects with our conditions, as Flux, Argo CD and kpt apply them.
+fn kstatus(status: &CollectorProfileStatus, generation: i64) -> &'static str {
+    if status.observed_generation != Some(generation) || says(status, T::Reconciling).0 == TRUE {
+        "InProgress"
+    } else if says(status, T::Stalled).0 == TRUE {
+        "Failed"
+    } else if says(status, T::Ready).0 == TRUE {
+        "Current"
+    } else {
+        "InProgress"
+    }
+}
+
+#[test]
+fn status_follows_the_rules_of_kstatus() {
+    let mut index = fleet(2);
+    let live = roll(&index);
+    assert_eq!((kstatus(&live, 3), kstatus(&live, 4)), ("Current", "InProgress"));
+    index.set_report("n1", report("n1", Vec::new()));
+    assert_eq!(kstatus(&roll(&index), 3), "InProgress");
+    for node in ["n0", "n1"] {
+        add(&mut index, node, entry(S::Failed, Some(R::ProgrammingFailed)));
+    }
+    assert_eq!(kstatus(&roll(&index), 3), "Failed");
+    let (subject, tally) = (subject(), index.tally(&subject(), NOW));
+    let verdict = Verdict::Refused {
+        reason: R::InvalidSpec,
+        message: String::new(),
+    };
+    let input = Input {
+        subject: &subject,
+        verdict: &verdict,
+        tally: &tally,
+        ready_percent: 100,
+        agents: None,
+    };
+    assert_eq!(kstatus(&status(&input, None, Timestamp::default()), 3), "Failed");
+}

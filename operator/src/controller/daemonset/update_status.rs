@@ -30,13 +30,10 @@ pub(super) async fn update_status(context: &Context, result: Result<&Resources<A
 /// Only what a person must mend: the API server's own absence passes.
 fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
     match result {
-        Err(AgentsError::Api(error)) if error.is_forbidden() => {
+        // The error's own words say what is missing: the permission, or the namespace.
+        Err(AgentsError::Api(error)) if error.is_forbidden() || error.is_not_found() => {
             Some((ConditionReason::PermissionDenied, chain(error)))
         }
-        Err(AgentsError::Api(error)) if error.is_not_found() => Some((
-            ConditionReason::PermissionDenied,
-            format!("{}; the agents' namespace is missing", chain(error)),
-        )),
         Ok(_) | Err(AgentsError::Api(_)) => None,
         Err(AgentsError::Invalid(error)) => Some((ConditionReason::SpecTooLarge, error.to_string())),
     }

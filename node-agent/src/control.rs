@@ -25,7 +25,7 @@ use crate::bpf::maps::MapsError;
 use crate::config::expiry;
 use crate::drain::{CommandSender, Stopped};
 use crate::ledger::{Ledger, RowId};
-use crate::publish::{AgentIdentity, DrainReport, PublishHandle, Publisher};
+use crate::publish::{AgentIdentity, DrainReport, PublishHandle, Publisher, SinkSettings};
 use side::Side;
 use view::View;
 
@@ -146,8 +146,8 @@ pub struct Control {
     live: BTreeMap<SlotKey, LiveRow>,
     /// By row and lane: what the kernel counted as of the last time the lane was quiet.
     quiet: Vec<[crate::bpf::maps::Outcomes; 2]>,
-    /// The names of sinks in use, for agent events.
-    sink_names: Vec<Arc<str>>,
+    /// The sinks in use.
+    running_sinks: BTreeMap<Arc<str>, SinkSettings>,
     /// The last cut of a life that ended without its final one, until it is told.
     last_life: Option<AgentLedger>,
 }
@@ -188,7 +188,7 @@ impl Control {
             cut: 1,
             live: BTreeMap::new(),
             quiet: Vec::new(),
-            sink_names: Vec::new(),
+            running_sinks: BTreeMap::new(),
             last_life: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_events::{Encoding, Kind};
@@ -20,6 +21,11 @@ use crate::enrich::ProfileScope;
 use crate::ledger::RowInfo;
 use crate::publish::SinkSettings;
 
+/// How long records may be held is bounded to a quarter of a second; a sink that goes away is kept for as many looks.
+const HELD_LOOKS: u32 = 10;
+/// Between two looks.
+const HELD_LOOK: Duration = Duration::from_millis(50);
+
 /// How sinks are used on this node.
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
@@ -34,7 +40,13 @@ pub struct SinkOptions {
 impl Control {
     /// Makes a placed configuration run.
     pub(super) async fn apply(&mut self, config: NodeConfig) -> Result<(), ControlError> {
-        self.use_sinks(&config).await?;
+        // Sinks first: a batch must never find its sink missing, neither one of the new configuration nor one of the
+        // old, which runs until the cut.
+        let wanted = self.sinks_of(&config);
+        let mut both = self.running_sinks.clone();
+        both.extend(wanted.clone());
+        let drops = both.len() > wanted.len();
+        self.use_sinks(both).await?;
         self.open_rows(&config)?;
         let side = self.side.prepare(&config)?;
         let config_id = self.word.config_id().wrapping_add(1);
@@ -65,7 +77,10 @@ impl Control {
             }
         }
         self.cut(side, config_id, Cut::Running).await?;
-        self.commands.send(Command::Retire { before: config_id }).await?;
+        let forgotten = self.retire(config_id).await?;
+        if drops {
+            self.drop_sinks(wanted, config_id, forgotten).await?;
+        }
         self.clamp(&config)?;
         self.close_rows(&config);
         self.side.detach_unneeded(&config);
@@ -83,9 +98,9 @@ impl Control {
         Ok(())
     }
 
-    /// Sinks first: a batch must never find its sink missing.
-    async fn use_sinks(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
-        let mut settings: BTreeMap<&str, SinkSettings> = BTreeMap::new();
+    /// The sinks that a configuration names, as far as they can be used.
+    fn sinks_of(&self, config: &NodeConfig) -> BTreeMap<Arc<str>, SinkSettings> {
+        let mut sinks = BTreeMap::new();
         for profile in &config.profiles {
             let SinkOptions {
                 credentials_dir,
@@ -99,18 +114,47 @@ impl Control {
                 client_name,
             ) {
                 Ok(sink) => {
-                    settings.insert(&profile.sink.name, sink);
+                    sinks.insert(Arc::clone(&sink.name), sink);
                 }
                 Err(error) => {
-                    tracing::error!(profile = %profile.name, sink = %profile.sink.name, %error, "sink cannot be used")
+                    tracing::error!(profile = %profile.name, sink = %profile.sink.name, %error, "sink cannot be used");
                 }
             }
         }
-        self.sink_names = settings.values().map(|sink| Arc::clone(&sink.name)).collect();
+        sinks
+    }
+
+    async fn use_sinks(&mut self, sinks: BTreeMap<Arc<str>, SinkSettings>) -> Result<(), ControlError> {
+        self.running_sinks.clone_from(&sinks);
         self.publisher
-            .set_sinks(settings.into_values().collect())
+            .set_sinks(sinks.into_values().collect())
             .await
             .map_err(|_| ControlError::Publish)
+    }
+
+    /// Has the drain thread forget the configurations before this one, which may have to wait for records that are
+    /// held. Returns whether it forgot them all.
+    async fn retire(&self, before: u32) -> Result<bool, ControlError> {
+        let (done, forgotten) = oneshot::channel();
+        self.commands.send(Command::Retire { before, done }).await?;
+        forgotten.await.map_err(|_| Stopped.into())
+    }
+
+    /// Takes sinks out of use that the configuration does not name, once the last batch for them was handed over.
+    async fn drop_sinks(
+        &mut self,
+        sinks: BTreeMap<Arc<str>, SinkSettings>,
+        config_id: u32,
+        mut forgotten: bool,
+    ) -> Result<(), ControlError> {
+        for _ in 0..HELD_LOOKS {
+            if forgotten {
+                break;
+            }
+            tokio::time::sleep(HELD_LOOK).await;
+            forgotten = self.retire(config_id).await?;
+        }
+        self.use_sinks(sinks).await
     }
 
     /// Opens a ledger row for each new slot, from a recorded baseline, with fresh buckets.

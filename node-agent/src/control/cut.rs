@@ -89,8 +89,8 @@ impl Control {
     }
 
     fn announce(&mut self, ledger: &AgentLedger, now: SystemTime) {
-        if let Some(before) = self.last_life.take_if(|_| !self.sink_names.is_empty()) {
-            for sink in &self.sink_names {
+        if let Some(before) = self.last_life.take_if(|_| !self.running_sinks.is_empty()) {
+            for sink in self.running_sinks.keys() {
                 let event = self
                     .identity
                     .event("last-life".into(), now, AgentEvent::Ledger(before.clone()));
@@ -99,7 +99,7 @@ impl Control {
                 }
             }
         }
-        for sink in &self.sink_names {
+        for sink in self.running_sinks.keys() {
             let event = self
                 .identity
                 .event("ledger".into(), now, AgentEvent::Ledger(ledger.clone()));

@@ -52,6 +52,9 @@ pub enum Command {
     Retire {
         /// The oldest id that may still come.
         before: u32,
+        /// Told when they are forgotten and what they left open is sealed: false while a record is held that one of
+        /// them admitted.
+        done: oneshot::Sender<bool>,
     },
     /// Metadata changed.
     Metadata(Change),
@@ -129,14 +132,15 @@ impl Drain {
                 let next_seq = self.batches.sequences();
                 Self::answer(done, Closed { next_seq });
             }
-            Command::Retire { before } => {
+            Command::Retire { before, done } => {
                 // What is held was admitted by a configuration that must stay known until it is decided.
-                let before = self
+                let oldest = self
                     .held
                     .oldest_config()
                     .map_or(before, |oldest| oldest.min(before));
-                self.tables.retire(before);
+                self.tables.retire(oldest);
                 self.batches.sweep(&self.tables.used_batches(), &mut self.tally);
+                Self::answer(done, oldest == before);
             }
             Command::Metadata(change) => self.index.apply(change, clock::boot_ns()),
         }

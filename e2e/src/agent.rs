@@ -18,21 +18,21 @@ pub const ADMIN_PORT: u16 = 9464;
 
 /// Outcomes of the kernel side; their sum is what matched.
 const OUTCOMES: [&str; 9] = [
-    "sampledOut",
-    "limitedEvent",
-    "limitedProfile",
-    "limitedWorkload",
-    "ringFull",
-    "dryRun",
+    "sampled_out",
+    "limited_event",
+    "limited_profile",
+    "limited_workload",
+    "ring_full",
+    "dry_run",
     "throttled",
     "suppressed",
     "ringed",
 ];
 /// What can become of a record that came through the ring.
 const RINGED: [&str; 6] = [
-    "inRing",
+    "in_ring",
     "malformed",
-    "outOfScope",
+    "out_of_scope",
     "filtered",
     "held",
     "accepted",
@@ -149,7 +149,7 @@ impl Counts {
         {
             for slot in row["slots"].as_array().into_iter().flatten() {
                 for (name, value) in slot.as_object().into_iter().flatten() {
-                    // 64-bit numbers of canonical protobuf JSON are strings.
+                    // Numbers here, strings in the protobuf JSON of the stream.
                     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
                     if let Some(number) = number {
                         *counts.entry(name.clone()).or_default() += number;
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn broken_names_the_identity_that_does_not_hold() {
         let ledger = |acked: &str| {
-            let slot = json!({"event": "e", "matched": "3", "ringed": "2", "limitedEvent": "1", "accepted": "2", "acked": acked});
+            let slot = json!({"event": "e", "matched": "3", "ringed": "2", "limited_event": "1", "accepted": "2", "acked": acked});
             json!({"profiles": [{"name": "p", "slots": [slot]}]})
         };
         assert_eq!(Counts::of(&ledger("2"), "p").broken(), Vec::<String>::new());

@@ -50,6 +50,16 @@ pub enum ClusterError {
         #[source]
         source: serde_json::Error,
     },
+    /// The API server refused what had to be accepted.
+    #[error("{path} was refused with code {code}: {text}")]
+    Refused {
+        /// What was asked for.
+        path: String,
+        /// HTTP status.
+        code: u16,
+        /// The API server's reason.
+        text: String,
+    },
     /// A program did not start.
     #[error("starting {program}: is it installed?")]
     Start {

@@ -64,6 +64,40 @@ impl Harness {
         self.folder.join(node).join("weir")
     }
 
+    /// The node that was made without tracefs, if there is one.
+    #[must_use]
+    pub fn masked_tracefs_node(&self) -> Option<String> {
+        let state = std::fs::read_to_string(self.folder.join("state.json")).ok()?;
+        let state: serde_json::Value = serde_json::from_str(&state).ok()?;
+        let number = state["maskedTracefsNode"].as_u64()?;
+        Some(format!("node{number}"))
+    }
+
+    /// Kills every process of a pod's containers with SIGKILL, but not what holds its namespaces: what a crash does.
+    pub fn kill_pod(&self, uid: &str) -> std::io::Result<()> {
+        let mut killed = 0;
+        for process in std::fs::read_dir("/proc")? {
+            let folder = process?.path();
+            let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+                continue;
+            };
+            // Either may be gone already.
+            let cgroup = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
+            let command = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
+            let own = cgroup.contains(uid) || cgroup.contains(&uid.replace('-', "_"));
+            if own && command.trim() != "pause" {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+                    killed += 1;
+                }
+            }
+        }
+        if killed == 0 {
+            return Err(std::io::Error::other(format!("the pod {uid} has no process")));
+        }
+        Ok(())
+    }
+
     async fn xtask(&self, arguments: &[&str]) -> Result<(), ClusterError> {
         // `cargo xtask test` names its own binary, so that tests do not wait for cargo's lock.
         let mut command = if let Some(binary) = std::env::var_os("WEIR_XTASK") {

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, ClusterError};
 use crate::wait::{Probe, WaitError, until};
 
+/// Server-side apply. JSON is YAML.
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// A profile in the cluster.
 #[derive(Clone)]
 pub struct Profile {
@@ -49,17 +52,22 @@ impl Profile {
             "apiVersion": "weir.dev/v1alpha1", "kind": "CollectorProfile",
             "metadata": {"name": self.name, "labels": self.labels}, "spec": spec,
         });
-        self.cluster.apply(&object.to_string()).await.map(drop)
+        let path = format!("{}?fieldManager=weir-e2e&force=true", self.path());
+        let (code, text) = self.cluster.attempt("PATCH", &path, APPLY, &object).await?;
+        if code == 200 {
+            Ok(())
+        } else {
+            Err(ClusterError::Refused { path, code, text })
+        }
     }
 
     /// The object as it is now.
     pub async fn get(&self) -> Result<Value, ClusterError> {
-        self.cluster
-            .get_json(&format!(
-                "/apis/weir.dev/v1alpha1/collectorprofiles/{}",
-                self.name
-            ))
-            .await
+        self.cluster.get_json(&self.path()).await
+    }
+
+    fn path(&self) -> String {
+        format!("/apis/weir.dev/v1alpha1/collectorprofiles/{}", self.name)
     }
 
     /// Deletes it, without waiting.

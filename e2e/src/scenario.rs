@@ -29,6 +29,7 @@ pub struct World {
     /// Names of all nodes that run ordinary pods.
     pub nodes: Vec<String>,
     name: &'static str,
+    run: String,
 }
 
 /// Runs `body` on a cluster with Weir and its quick start; skips loudly where there is no cluster.
@@ -39,7 +40,13 @@ pub async fn run(name: &'static str, body: impl AsyncFnOnce(&World) -> TestResul
         return Ok(());
     };
     let nodes = nodes(&cluster).await?;
-    let world = World { cluster, nodes, name };
+    let run = format!("{:05x}", unix_seconds() & 0xf_ffff);
+    let world = World {
+        cluster,
+        nodes,
+        name,
+        run,
+    };
     // What an earlier run that was killed has left would mislead this one.
     world.clean_up(true).await?;
     let outcome = AssertUnwindSafe(async {
@@ -65,11 +72,17 @@ pub async fn run(name: &'static str, body: impl AsyncFnOnce(&World) -> TestResul
 
 impl World {
     /// Applies both kustomizations as a user would, and waits until operator and broker are there.
-    async fn install(&self) -> TestResult {
+    pub async fn install(&self) -> TestResult {
         for folder in ["default", "quickstart"] {
             let path = checkout().join("manifests").join(folder).display().to_string();
             self.cluster
-                .kubectl(["apply", "--server-side", "--force-conflicts", "--kustomize", &path])
+                .kubectl([
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    "--kustomize",
+                    &path,
+                ])
                 .await?;
         }
         for (namespace, workload) in [
@@ -108,10 +121,10 @@ impl World {
         TestNamespace::create(&self.cluster, &self.named(suffix), &all).await
     }
 
-    /// `SCENARIO-SUFFIX`, no other scenario's name.
+    /// A name with `suffix` that no other scenario uses, nor another run of this one: the stream outlives a run.
     #[must_use]
     pub fn named(&self, suffix: &str) -> String {
-        format!("e2e-{}-{suffix}", self.name)
+        format!("e2e-{}-{suffix}-{}", self.name, self.run)
     }
 
     /// Waits until every agent there is has a report, and the profile of the quick start is ready.
@@ -125,7 +138,7 @@ impl World {
         json!({LABEL: self.name})
     }
 
-    /// Deletes what carries the scenario's label. `before`: definitions may not be installed yet.
+    /// Deletes what carries the scenario's label. Definitions may not be installed, before or after an uninstall.
     async fn clean_up(&self, before: bool) -> Result<(), ClusterError> {
         let selector = format!("{LABEL}={}", self.name);
         for kinds in ["collectorprofiles.weir.dev,collectorsinks.weir.dev", "namespaces"] {
@@ -138,7 +151,7 @@ impl World {
                 "--ignore-not-found",
             ];
             match self.cluster.kubectl(arguments).await {
-                Err(ClusterError::Failed { stderr, .. }) if before && stderr.contains("resource type") => {}
+                Err(ClusterError::Failed { stderr, .. }) if stderr.contains("resource type") => {}
                 other => drop(other?),
             }
         }
@@ -166,6 +179,11 @@ async fn nodes(cluster: &Cluster) -> Result<Vec<String>, ClusterError> {
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
         .collect())
+}
+
+fn unix_seconds() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// What a panic says: assertions are strings of either kind.

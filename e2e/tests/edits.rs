@@ -57,7 +57,7 @@ async fn hundred_edits_under_a_flood_lose_nothing_and_restart_nothing() -> TestR
             let counts = until_settled(&world.cluster, &pod.name, &profile.name).await?;
             assert_eq!(counts.broken(), Vec::<String>::new(), "{node}: {counts:?}");
             assert!(counts.get("acked") > 0, "{node}: {counts:?}");
-            for lost in ["ringFull", "shed", "rejected", "malformed"] {
+            for lost in ["ring_full", "shed", "rejected", "malformed"] {
                 assert_eq!(counts.get(lost), 0, "{lost} on {node}: {counts:?}");
             }
             acked += counts.get("acked");
@@ -91,7 +91,7 @@ async fn until_settled(
             let ledger = agent::cut(cluster, pod).await;
             ledger.map(|ledger| {
                 let counts = Counts::of(&ledger, profile);
-                let on_the_way: u64 = ["inRing", "held", "queued", "spooled", "unacked"]
+                let on_the_way: u64 = ["in_ring", "held", "queued", "spooled", "unacked"]
                     .map(|place| counts.get(place))
                     .iter()
                     .sum();

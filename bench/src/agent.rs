@@ -15,6 +15,7 @@ use crate::child::Child;
 use crate::procfs::{self, Memory};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const PROFILE_FILE: &str = "profile.yaml";
 /// The cluster and node that its events name.
 const NAMES: [&str; 4] = ["--node", "bench-node", "--cluster", "bench"];
 
@@ -22,8 +23,9 @@ const NAMES: [&str; 4] = ["--node", "bench-node", "--cluster", "bench"];
 pub(crate) struct Agent {
     child: Child,
     admin: SocketAddr,
+    generation: u64,
     // After the child: fields are dropped in this order.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Agent {
@@ -33,7 +35,7 @@ impl Agent {
             .prefix("weir-bench.")
             .tempdir()
             .context("making a directory")?;
-        let file = directory.path().join("profile.yaml");
+        let file = directory.path().join(PROFILE_FILE);
         fs::write(&file, profile).context("writing the profile")?;
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
@@ -63,7 +65,23 @@ impl Agent {
         Ok(Self {
             child,
             admin,
-            _directory: directory,
+            generation: 1,
+            directory,
+        })
+    }
+
+    /// Edits its profile, which must differ from the one that runs, and waits until the edit runs.
+    pub(crate) fn edit(&mut self, profile: &str) -> Result<()> {
+        fs::write(self.directory.path().join(PROFILE_FILE), profile).context("editing the profile")?;
+        self.generation += 1;
+        let (admin, wanted) = (self.admin, self.generation);
+        self.child.until("the edit runs", |_| {
+            let ledger: Value = serde_json::from_str(&get(admin, "/ledger")?.1)?;
+            let profiles = ledger["profiles"].as_array().into_iter().flatten();
+            let newest = profiles
+                .filter_map(|profile| profile["generation"].as_u64())
+                .max();
+            Ok((newest >= Some(wanted)).then_some(()))
         })
     }
 
@@ -221,8 +239,8 @@ mod tests {
 
     #[test]
     fn sum_of_matching_labels_only() {
-        assert_eq!(sum(METRICS, "a_total", "y=\"p\""), 7.0);
-        assert_eq!(sum(METRICS, "a_total", "x=\"2\""), 4.0);
+        assert_eq!(sum(METRICS, "a_total", "y=\"p\"").to_string(), "7");
+        assert_eq!(sum(METRICS, "a_total", "x=\"2\"").to_string(), "4");
     }
 
     #[test]

@@ -20,9 +20,6 @@ use crate::machine::Machine;
 use crate::procfs;
 use crate::report::{Report, Row};
 
-/// Rounds of what is compared side by side.
-const ROUNDS: usize = 5;
-
 /// Arguments of `run`.
 #[derive(clap::Args)]
 pub(crate) struct Args {

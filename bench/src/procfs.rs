@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Time that the process's living threads have spent on a CPU, in nanoseconds.
 pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
@@ -22,6 +23,12 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
         sum += first.with_context(|| format!("{}: {text:?}", path.display()))?;
     }
     Ok(sum)
+}
+
+/// Time that the calling thread has spent on a CPU, in nanoseconds: what others do on a shared machine is not in it.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Memory of a process, in MB (10^6 bytes).

@@ -78,7 +78,7 @@ mod tests {
         let odd = Samples::of(vec![3.0, 1.0, 2.0]);
         assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
         assert_eq!(odd.rounds, [3.0, 1.0, 2.0]);
-        assert_eq!(Samples::of(vec![4.0, 1.0]).median, 2.5);
+        assert_eq!(Samples::of(vec![4.0, 1.0]).median.to_string(), "2.5");
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let ours = Samples::of(vec![2.0, 8.0, 3.0]);
         let theirs = Samples::of(vec![4.0, 8.0, 12.0]);
         assert_eq!(ours.per(&theirs).rounds, [0.5, 1.0, 0.25]);
-        assert_eq!(ours.minus(&theirs).median, -2.0);
+        assert_eq!(ours.minus(&theirs).median.to_string(), "-2");
     }
 
     #[test]

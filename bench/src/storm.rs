@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CpuSet;
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::child::Child;
+use crate::procfs::thread_cpu_ns;
 
 /// Opens between two looks at the clock.
 const RUN: u64 = 256;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         cpus.set(cpu);
         rustix::thread::sched_setaffinity(None, &cpus).context("pinning the storm to a CPU")?;
     }
-    let (begin, cpu) = (Instant::now(), cpu_ns());
+    let (begin, cpu) = (Instant::now(), thread_cpu_ns());
     let end = args.seconds.map(Duration::from_secs_f64);
     let limit = args.ops.unwrap_or(u64::MAX);
     let mut opens = 0;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let made = Made {
         opens,
         wall_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        cpu_ns: cpu_ns() - cpu,
+        cpu_ns: thread_cpu_ns() - cpu,
     };
     let mut out = std::io::stdout();
     serde_json::to_writer(&out, &made)?;
@@ -85,11 +85,6 @@ fn open_close(path: &Path) -> Result<()> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map(drop)
         .with_context(|| format!("opening {}", path.display()))
-}
-
-fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// How to storm.

@@ -2,6 +2,7 @@
 //!
 //! This file only reads arguments and dispatches; each command has a file of its own.
 
+mod bench;
 mod cluster;
 mod crds;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test there is, and report all failures at the end
     Test(test::Args),
+    /// Measure the agent beside its alternatives, as one table
+    Bench(bench::Args),
     /// A real Kubernetes cluster for people and tests
     Cluster(cluster::Args),
     /// Build the container images from scratch, without Docker
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Crds => crds::run(),

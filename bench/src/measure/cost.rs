@@ -1,15 +1,15 @@
 //! What observing adds to a traced open and close: nothing, the whole agent with acknowledged `JetStream`, and the
 //! usual tools on the same system call.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::{Ctx, ROUNDS};
+use super::Ctx;
 use crate::agent::Agent;
 use crate::child::Child;
 use crate::config::{Event, Sink, opens};
@@ -18,9 +18,12 @@ use crate::server::Server;
 use crate::stat::{Samples, float};
 use crate::storm::{Made, Plan, Storm, Target};
 
-const STORM: Duration = Duration::from_millis(1_000);
-/// What perf needs after its first output file is there.
-const SETTLE: Duration = Duration::from_millis(300);
+const ROUNDS: usize = 7;
+const STORM: Duration = Duration::from_millis(400);
+/// Opens that show whether a tool sees them yet.
+const PROBE: u64 = 20_000;
+/// What the tools write of an open at least.
+const BYTES_PER_OPEN: u64 = 10;
 const BPFTRACE: &str =
     "tracepoint:syscalls:sys_enter_openat { printf(\"%d %s %s\\n\", pid, comm, str(args->filename)); }";
 
@@ -145,7 +148,7 @@ fn weir(bench: &Bench<'_>) -> Result<Made> {
     let mut agent = Agent::start(bench.agent, &profile, &[])?;
     let made = bench.storm()?;
     let cut = agent.settled()?;
-    anyhow::ensure!(
+    ensure!(
         cut.count("opens", "acked") + cut.lost() == made.opens,
         "{} opens, {} acknowledged, {} lost",
         made.opens,
@@ -161,34 +164,37 @@ fn perf(bench: &Bench<'_>) -> Result<Made> {
     let mut command = Command::new("perf");
     command.args(["record", "--all-cpus", "--output"]).arg(&data);
     command.args(["-e", "syscalls:sys_enter_openat,syscalls:sys_exit_openat"]);
-    observed(bench, "perf", command, Signal::INT, |_| data.exists())
+    observed(bench, "perf", command, &data)
 }
 
 fn bpftrace(bench: &Bench<'_>) -> Result<Made> {
-    let mut command = Command::new("bpftrace");
-    command
-        .arg("-o")
-        .arg(bench.scratch.join("bpftrace.out"))
-        .args(["-e", BPFTRACE]);
     let out = bench.scratch.join("bpftrace.out");
-    // It says that it has attached before it does so in the first line of its output.
-    observed(bench, "bpftrace", command, Signal::INT, |_| {
-        std::fs::read_to_string(&out).is_ok_and(|text| text.contains("Attaching"))
-    })
+    let mut command = Command::new("bpftrace");
+    command.arg("-o").arg(&out).args(["-e", BPFTRACE]);
+    observed(bench, "bpftrace", command, &out)
 }
 
-fn observed(
-    bench: &Bench<'_>,
-    name: &'static str,
-    command: Command,
-    end: Signal,
-    ready: impl Fn(&Child) -> bool,
-) -> Result<Made> {
+/// Starts a tool, waits until opens show in its output, storms, and checks that the storm shows too.
+fn observed(bench: &Bench<'_>, name: &'static str, command: Command, output: &Path) -> Result<Made> {
     let mut child = Child::logged(name, command, bench.scratch)?;
-    child.until("it observes", |child| Ok(ready(child).then_some(())))?;
-    thread::sleep(SETTLE);
-    child.check()?;
+    child.until("opens show in its output", |_| {
+        Storm::run(&bench.target.file(), 0, Plan::Opens(PROBE))?;
+        Ok((size(output) > PROBE * BYTES_PER_OPEN).then_some(()))
+    })?;
+    let before = size(output);
     let made = bench.storm()?;
-    child.end(end)?;
+    child.end(Signal::INT)?;
+    let written = size(output) - before;
+    // Both tools drop events when they cannot follow, and say so; some must have come.
+    ensure!(
+        written > made.opens,
+        "{} opens, and {written} bytes of output",
+        made.opens
+    );
+    fs::remove_file(output).with_context(|| format!("removing {}", output.display()))?;
     Ok(made)
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

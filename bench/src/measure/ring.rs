@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 use std::os::fd::AsFd as _;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Map, MapData, RingBuf};
@@ -17,6 +16,7 @@ use weir_node_agent_common::config::Active;
 use weir_profile::{Assignment, Document, NodeFacts, SinkPlan, place, plan_with_sink};
 
 use crate::config::{self, Event, Sink};
+use crate::procfs::thread_cpu_ns;
 use crate::report::Row;
 use crate::stat::{Samples, float};
 use crate::storm::{Plan, Storm, Target};
@@ -102,7 +102,7 @@ fn fill(target: &Target) -> Result<()> {
 fn drain(ring: &Ring, mut each: impl FnMut(&[u8])) -> Result<f64> {
     // A fresh consumer takes up the position where the last one left it.
     let mut ring = Ring::new(duplicate(ring)?)?;
-    let begin = Instant::now();
+    let begin = thread_cpu_ns();
     let until = ring.producer_position();
     let records = ring.drain(until, |record| {
         each(record);
@@ -114,7 +114,7 @@ fn drain(ring: &Ring, mut each: impl FnMut(&[u8])) -> Result<f64> {
 /// As a program that uses aya reads a ring.
 fn drain_aya(ring: &Ring) -> Result<f64> {
     let mut ring: RingBuf<MapData> = Map::RingBuf(duplicate(ring)?).try_into()?;
-    let begin = Instant::now();
+    let begin = thread_cpu_ns();
     let mut records = 0;
     while let Some(record) = ring.next() {
         black_box(record.first());
@@ -131,8 +131,8 @@ fn duplicate(ring: &Ring) -> Result<MapData> {
     MapData::from_fd(fd).context("opening the ring again")
 }
 
-fn per_record(begin: Instant, records: u64) -> Result<f64> {
-    let nanos = float(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+fn per_record(begin: u64, records: u64) -> Result<f64> {
+    let nanos = float(thread_cpu_ns() - begin);
     ensure!(
         records >= OPENS,
         "the ring held {records} records after {OPENS} opens"

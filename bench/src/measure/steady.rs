@@ -16,7 +16,7 @@ use crate::stat::{Samples, float};
 use crate::storm::{Plan, Storm, Target};
 
 const RATE: u64 = 20_000;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_secs(12);
 /// For the consumer to be there before the first event.
 const BEFORE: Duration = Duration::from_millis(700);
@@ -92,7 +92,7 @@ fn flow(ctx: &Ctx<'_>, case: &Case) -> Result<Vec<Row>> {
     let storm = Storm::start(&target.file(), None, Plan::Paced(case.time, RATE))?;
     thread::sleep(case.time / 4);
     let early = agent.memory()?;
-    thread::sleep(case.time - case.time / 4);
+    thread::sleep(case.time / 4 * 3);
     let (agent_to, server_to, memory) = (agent.cpu_ns()?, procfs::cpu_ns(server.pid())?, agent.memory()?);
     let made = storm.finish()?;
     let cut = agent.settled()?;

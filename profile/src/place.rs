@@ -128,6 +128,8 @@ pub struct Refusal {
     pub profile: String,
     /// The profile's UID.
     pub uid: String,
+    /// The generation that asked for it.
+    pub generation: i64,
     /// The event; `None` is the profile as a whole.
     pub event: Option<String>,
     /// `TooManyProfiles`, `TooManySlots`, `TooManyKeyedLimits`, or `Pending` while a freed place is not yet reusable.
@@ -143,6 +145,8 @@ pub struct UnsupportedEvent {
     pub profile: String,
     /// The profile's UID.
     pub uid: String,
+    /// The generation that asked for it.
+    pub generation: i64,
     /// The event.
     pub event: String,
     /// Its kind.

@@ -124,6 +124,7 @@ fn admit_events<'a>(
             unsupported.push(UnsupportedEvent {
                 profile: plan.name.clone(),
                 uid: plan.uid.clone(),
+                generation: plan.generation,
                 event: event.name.clone(),
                 kind: event.kind,
             });
@@ -165,6 +166,7 @@ pub(super) fn refusal(
     Refusal {
         profile: plan.name.clone(),
         uid: plan.uid.clone(),
+        generation: plan.generation,
         event: event.map(|event| event.name.clone()),
         reason,
         message,

@@ -49,7 +49,12 @@ pub(super) fn rows(shown: &Shown, problems: &[Problem], window: &Window) -> Vec<
     unsupported(shown, &mut rows);
     for refusal in &shown.placement.refused {
         let runs = rows.contains_key(&refusal.profile);
-        let fresh = row(&refusal.profile, &refusal.uid, 0, NodeProfileState::Failed);
+        // A place that is about to be free is worth waiting for; every other refusal lasts.
+        let state = match refusal.reason {
+            ConditionReason::Pending => NodeProfileState::Pending,
+            _ => NodeProfileState::Failed,
+        };
+        let fresh = row(&refusal.profile, &refusal.uid, refusal.generation, state);
         let entry = rows.entry(refusal.profile.clone()).or_insert(fresh);
         if runs {
             entry.state = NodeProfileState::Degraded;
@@ -92,7 +97,12 @@ fn unsupported(shown: &Shown, rows: &mut BTreeMap<String, NodeProfile>) {
         let (reason, text) = why(shown, event.kind);
         let never = reason == ConditionReason::KindUnsupported;
         let runs = shown.slots_of(&event.profile) > 0;
-        let fresh = row(&event.profile, &event.uid, 0, NodeProfileState::Failed);
+        let fresh = row(
+            &event.profile,
+            &event.uid,
+            event.generation,
+            NodeProfileState::Failed,
+        );
         let entry = rows.entry(event.profile.clone()).or_insert(fresh);
         entry.state = match (runs, never) {
             (true, _) => NodeProfileState::Degraded,
@@ -136,7 +146,7 @@ fn why(shown: &Shown, kind: EventKind) -> (ConditionReason, String) {
 
 #[cfg(test)]
 mod tests {
-    use weir_profile::place::{Placement, UnsupportedEvent};
+    use weir_profile::place::{Placement, Refusal, UnsupportedEvent};
 
     use super::*;
     use crate::bpf::object::HookError;
@@ -161,6 +171,7 @@ mod tests {
         let unsupported = vec![UnsupportedEvent {
             profile: "p".into(),
             uid: "u".into(),
+            generation: 3,
             event: "opens".into(),
             kind: EventKind::FileOpen,
         }];
@@ -202,6 +213,24 @@ mod tests {
             rows(&shown, &[], &Window::default())[0].state,
             NodeProfileState::Failed
         );
+    }
+
+    #[test]
+    fn profile_without_a_place_is_failed_at_the_generation_that_was_refused() {
+        let refusal = Refusal {
+            profile: "q".into(),
+            uid: "v".into(),
+            generation: 5,
+            event: None,
+            reason: ConditionReason::TooManyProfiles,
+            message: "a node takes at most 64 profiles".into(),
+        };
+        let mut shown = shown();
+        shown.placement.refused = vec![refusal];
+        let rows = rows(&shown, &[], &Window::default());
+        let row = rows.iter().find(|row| row.name == "q").unwrap();
+        assert_eq!((row.state, row.generation), (NodeProfileState::Failed, 5));
+        assert_eq!(row.reason, Some(ConditionReason::TooManyProfiles));
     }
 
     #[test]

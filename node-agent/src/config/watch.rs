@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,17 +84,25 @@ pub struct FileWatch {
 impl FileWatch {
     /// Starts to watch. A file that is not there yet is seen when it comes.
     pub fn start(files: &[PathBuf], rereads: Sender<Reread>) -> Result<Self, WatchError> {
-        // Changes beyond these are covered by the reading that is due anyway.
+        // Changes beyond these are covered by the reading that is due anyway. Those of other files beside ours must
+        // not take their place, nor put the reading off.
         let (told, changes) = bounded(16);
-        let mut watcher = notify::recommended_watcher(move |event| {
+        let shared = Arc::new(Mutex::new(Interest::default()));
+        let seen = Arc::clone(&shared);
+        let mut watcher = notify::recommended_watcher(move |event: Change| {
+            let interest = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if event.as_ref().is_ok_and(|event| !interest.concerns(event)) {
+                return;
+            }
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = told.try_send(event) {}
         })
         .map_err(WatchError::Watcher)?;
         let files = files.to_vec();
         let mut interest = Interest::default();
         interest.renew(&files, &mut watcher)?;
+        share(&shared, &interest);
         let (stop, stopped) = bounded(0);
-        let run = move || run(&files, &mut watcher, interest, &changes, &stopped, &rereads);
+        let run = move || run(&files, &mut watcher, (interest, &shared), &changes, &stopped, &rereads);
         let thread = thread::Builder::new()
             .name("weir-config".into())
             .spawn(run)
@@ -121,7 +130,7 @@ type Change = notify::Result<Event>;
 fn run(
     files: &[PathBuf],
     watcher: &mut RecommendedWatcher,
-    mut interest: Interest,
+    (mut interest, shared): (Interest, &Mutex<Interest>),
     changes: &Receiver<Change>,
     stopped: &Receiver<()>,
     rereads: &Sender<Reread>,
@@ -132,7 +141,6 @@ fn run(
             recv(changes) -> change => change,
         };
         match change {
-            Ok(Ok(event)) if !interest.concerns(&event) => continue,
             Ok(Ok(_)) => {}
             // Lost changes are changes.
             Ok(Err(error)) => {
@@ -148,8 +156,17 @@ fn run(
                 "a profile file is no longer watched"
             );
         }
+        share(shared, &interest);
         request(rereads);
     }
+}
+
+/// Not held while a watch is made: the watcher's thread waits for it.
+fn share(shared: &Mutex<Interest>, interest: &Interest) {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone_from(interest);
 }
 
 /// Waits until changes cease.
@@ -164,7 +181,7 @@ fn settle(changes: &Receiver<Change>) {
 }
 
 /// Which names in which directories lead to the files.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Interest {
     names: BTreeSet<OsString>,
     directories: BTreeSet<PathBuf>,

@@ -13,6 +13,7 @@ mod ledger;
 #[path = "support/profile.rs"]
 mod profile;
 #[path = "publish_nats/server.rs"]
+#[expect(dead_code, reason = "these tests need only a part of it")]
 mod server;
 #[path = "support/stream.rs"]
 mod stream;
@@ -21,6 +22,8 @@ mod wait;
 #[path = "support/workload.rs"]
 mod workload;
 
+#[path = "kernel_agent/cgroup.rs"]
+mod cgroup;
 #[path = "kernel_agent/connect.rs"]
 mod connect;
 #[path = "kernel_agent/delivery.rs"]
@@ -37,5 +40,7 @@ mod open;
 mod process;
 #[path = "kernel_agent/sink.rs"]
 mod sink;
+#[path = "kernel_agent/slot.rs"]
+mod slot;
 #[path = "kernel_agent/storm.rs"]
 mod storm;

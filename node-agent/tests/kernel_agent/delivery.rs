@@ -9,7 +9,7 @@ use crate::agent::{Agent, Setup, may_test, until};
 use crate::ledger::Ledger;
 use crate::profile::profile;
 use crate::server::{Server, stored};
-use crate::stream::Stream;
+use crate::stream::{Event, Stream, number};
 use crate::workload::{Storm, marker};
 
 const STREAM: &str = "FLOOD";
@@ -125,4 +125,55 @@ async fn agent_ended_in_a_flood_drains_and_makes_a_final_cut() {
     assert_eq!(stream.events.len() as u64, ledger.total("acked"));
     let published = stream.agent.iter().filter(|event| event.data()["agentLedger"]["cut"]["final"] == true).count();
     assert_eq!(published, 1, "the final cut is published once");
+}
+
+/// *Scenario:* the agent itself is killed in a flood, and started again on the same state directory.
+///
+/// *Guarantees:* the new life has a later epoch, closes the old one at its last cut and says that what came after is
+/// not known; no event is in the stream twice, in either life; the killed one's sequence has no gap that was sent
+/// past.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_killed_in_a_flood_is_closed_by_its_next_life() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("").await else { return };
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let (file, state) = (marker(dir.path(), "file"), dir.path().join("state").display().to_string());
+    let opens = format!(
+        "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 1000}}}}",
+        file.display()
+    );
+    let start = || {
+        let sink = format!("{}?stream={STREAM}", server.url());
+        Setup::new(&profile("", &[&opens])).to(&sink).with(&["--state-dir", &state]).start()
+    };
+    let storm = Storm::start(&file, 2);
+    let first = start();
+    let last_cut = until_cut("events are acked", &first, |ledger| ledger.total("acked") > 1_000);
+    let path = dir.path().join("state/agent.json");
+    until("the cut is remembered", || {
+        let text = fs::read_to_string(&path).expect("reads the state");
+        let state: Value = serde_json::from_str(&text).expect("is JSON");
+        if state["ledger"]["cut"]["id"].as_u64() >= Some(last_cut.id()) { Ok(()) } else { Err(text) }
+    });
+    drop(first);
+    let mut second = start();
+    until_cut("events are acked again", &second, |ledger| ledger.total("acked") > 1_000);
+    drop(storm);
+    let ledger = second.until_settled();
+    assert!(ledger.epoch() > last_cut.epoch());
+    let (status, _) = second.stop();
+    assert!(status.success(), "{status}");
+    let stream = read_back(&server).await;
+    stream.assert_sequences();
+    let of = |epoch: u64| stream.events.iter().filter(|event| event.epoch() == epoch).count() as u64;
+    assert_eq!(of(ledger.epoch()), ledger.total("acked"));
+    assert!(of(last_cut.epoch()) >= last_cut.total("acked"), "acked events are not in the stream");
+    let told = |event: &&Event| {
+        let cut = &event.data()["agentLedger"]["cut"];
+        cut["unknownAfter"] == true && number(&cut["epoch"]) == last_cut.epoch()
+    };
+    let closing: Vec<&Event> = stream.agent.iter().filter(told).collect();
+    assert_eq!(closing.len(), 1, "the old epoch is closed once");
 }

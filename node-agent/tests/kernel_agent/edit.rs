@@ -1,12 +1,15 @@
 //! Edits of the profile file while events flow.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::limit::assert_within;
+use super::limit::{assert_saturated, assert_within};
 use crate::agent::{Agent, Setup, may_test, until};
+use crate::ledger::Ledger;
 use crate::profile::profile;
 use crate::stream::{Event, Stream};
 use crate::workload::{Storm, marker};
@@ -47,7 +50,7 @@ fn replace(agent: &Agent, text: &str) {
     fs::rename(next, path).expect("renames");
 }
 
-/// *Scenario:* both sides' files are opened in a storm while the profile is edited fifty times, by renaming over it
+/// *Scenario:* both sides' files are opened some thousand times a second while the profile is edited fifty times, by renaming over it
 /// and by writing in place, with bad edits in between; a cut is made after each edit.
 ///
 /// *Guarantees:* the event that no edit touches counts every open of the storm and keeps its limit in every window;
@@ -65,7 +68,7 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
         marker(&below, "file")
     });
     let mut agent = Setup::new(&generation(dir.path(), 1)).to_file().start();
-    let storms = files.each_ref().map(|file| Storm::start(file, 1));
+    let storms = files.each_ref().map(|file| Storm::steady(file, 1));
     for number in 2..=EDITS + 1 {
         if number % 10 == 0 {
             replace(&agent, "spec: [not a profile");
@@ -113,10 +116,26 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
     }
 }
 
-/// *Scenario:* the profile is reached through a directory that is exchanged whole, which nothing tells the agent of;
-/// then SIGHUP comes.
+/// A file that stands in for another, which nothing tells who watches the other's directory.
+struct Instead(PathBuf);
+
+impl Instead {
+    fn of(path: PathBuf, new: &Path) -> Self {
+        let mount = Command::new("mount").arg("--bind").arg(new).arg(&path).status();
+        assert!(mount.expect("mount starts").success());
+        Self(path)
+    }
+}
+
+impl Drop for Instead {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+/// *Scenario:* another file is mounted over the profile, which no watch sees; SIGHUP comes, and comes again.
 ///
-/// *Guarantees:* SIGHUP reads the files again.
+/// *Guarantees:* the first reads the file again and applies it; the second finds nothing new.
 #[test]
 fn hangup_reads_the_files_again() {
     if !may_test() {
@@ -124,14 +143,127 @@ fn hangup_reads_the_files_again() {
     }
     let dir = tempfile::tempdir().expect("makes a directory");
     let agent = Setup::new(&generation(dir.path(), 1)).to_file().start();
-    fs::write(agent.setup.profile(), generation(dir.path(), 2)).expect("writes");
+    let next = dir.path().join("next.yaml");
+    fs::write(&next, generation(dir.path(), 2)).expect("writes");
+    let _instead = Instead::of(agent.setup.profile(), &next);
     agent.signal(Signal::HUP);
     agent.until_generation(2);
+    let read = agent.cut().hook("sys_exit_openat", "excluded");
     agent.signal(Signal::HUP);
-    until("the agent lives on", || match agent.get("/livez") {
-        Ok((200, _)) => Ok(()),
-        other => Err(format!("{other:?}")),
+    until("the agent reads again", || {
+        let ledger = agent.cut();
+        if ledger.hook("sys_exit_openat", "excluded") > read { Ok(()) } else { Err(format!("{ledger:?}")) }
     });
     agent.cut();
     assert_eq!(agent.generation(), Ok(2), "reading the same file again is no edit");
+}
+
+/// *Scenario:* limits of one event a second are in debt for minutes, in the event's own bucket, its pod's, its
+/// workload's and its profile's; an edit raises them to 500 a second.
+///
+/// *Guarantees:* the new limits hold from the edit on, in every window, and pass 0.98 of their rate; old debts are
+/// forgotten.
+#[test]
+fn raised_limit_is_not_held_back_by_the_old_ones_debt() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let paths = format!("match: {{paths: {{exact: [{}]}}}}", file.display());
+    let limited = |rate: &str| {
+        let own = |name: &str, per: &str| {
+            format!("{{name: {name}, kind: file.open, {paths}, limit: {{eventsPerSecond: {rate}{per}}}}}")
+        };
+        let free = format!("{{name: free, kind: file.open, {paths}}}");
+        let one = profile("", &[&own("node", ""), &own("pod", ", per: Pod")]);
+        let two = profile(&format!("limits: {{perWorkload: {{max: {rate}}}}}"), &[&free]);
+        let three = profile(&format!("limits: {{eventsPerSecond: {rate}}}"), &[&free.replace("free", "all")]);
+        [one, two.replace("name: p}", "name: q}"), three.replace("name: p}", "name: r}")].join("---\n")
+    };
+    let mut agent = Setup::new(&limited("1, burst: 100")).to_file().start();
+    let storm = Storm::start(&file, 2);
+    let names = ["node", "pod", "free", "all"];
+    let until_each = |acked: u64| {
+        until("each event is acked", || {
+            let ledger = agent.cut();
+            if names.iter().all(|name| ledger.slot(name).count("acked") >= acked) { Ok(()) } else { Err(format!("{ledger:?}")) }
+        });
+    };
+    until_each(100);
+    replace(&agent, &limited("500"));
+    agent.until_generation(2);
+    let begun = Instant::now();
+    until_each(1_000);
+    let took = begun.elapsed();
+    let opened = storm.stop();
+    let ledger = agent.until_settled();
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+    let stream = Stream::of_file(&agent.setup.events());
+    for name in names {
+        assert_eq!(ledger.slot(name).count("matched"), opened, "{ledger:?}");
+        let new: Vec<&Event> = stream.named(name).into_iter().filter(|event| event.generation() == 2).collect();
+        assert_within(&new, 500, 50);
+        assert_saturated(new.len(), 500.0, took);
+    }
+}
+
+/// *Scenario:* under a storm a profile is suspended, goes on, is replaced by another, and comes back.
+///
+/// *Guarantees:* while it is suspended or away nothing of it is counted or emitted; its `seq` goes on without a gap
+/// or a repeat; rows of removed events stay in the ledger as they were.
+#[test]
+fn profile_suspended_and_removed_and_back_goes_on_in_its_sequence() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let opens = format!(
+        "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 1000}}}}",
+        file.display()
+    );
+    let active = profile("", &[&opens]);
+    let suspended = profile("mode: Suspended", &[&opens]);
+    let other = active.replace("name: p}", "name: q}").replace("name: opens", "name: others");
+    let mut agent = Setup::new(&active).to_file().start();
+    let storm = Storm::start(&file, 2);
+    let sum = |ledger: &Ledger, event: &str, count: &str| -> u64 {
+        ledger.rows(event).iter().map(|row| row.count(count)).sum()
+    };
+    let until_more = |event: &str| {
+        let before = sum(&agent.cut(), event, "acked");
+        until("more of the event is acked", || {
+            let ledger = agent.cut();
+            if sum(&ledger, event, "acked") > before + 300 { Ok(()) } else { Err(format!("{ledger:?}")) }
+        });
+    };
+    let until_still = |event: &str| {
+        until("nothing is matched any more", || {
+            let (one, two) = (agent.cut(), agent.cut());
+            let (one, two) = (sum(&one, event, "matched"), sum(&two, event, "matched"));
+            if one == two { Ok(()) } else { Err(format!("{one} {two}")) }
+        });
+    };
+    until_more("opens");
+    replace(&agent, &suspended);
+    until_still("opens");
+    replace(&agent, &active);
+    until_more("opens");
+    replace(&agent, &other);
+    until_more("others");
+    until_still("opens");
+    replace(&agent, &active);
+    until_still("others");
+    until_more("opens");
+    let opened = storm.stop();
+    let ledger = agent.until_settled();
+    assert!(sum(&ledger, "opens", "matched") < opened, "{ledger:?}");
+    assert_eq!(ledger.total("shed"), 0, "{ledger:?}");
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+    let stream = Stream::of_file(&agent.setup.events());
+    assert_eq!(stream.assert_sequences(), 0, "events are missing");
+    assert_eq!(stream.events.len() as u64, ledger.total("acked"));
 }

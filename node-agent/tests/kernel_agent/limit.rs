@@ -15,13 +15,16 @@ pub fn assert_within(events: &[&Event], rate: u32, burst: u32) {
     let mut times: Vec<i128> = events.iter().map(|event| event.time_ns()).collect();
     times.sort_unstable();
     let errors = events.iter().map(|event| number(&event.data()["timeErrorNanos"])).max().unwrap_or(0);
-    for (first, begin) in times.iter().enumerate() {
-        for (last, end) in times.iter().enumerate().skip(first) {
-            let window_ns = end - begin + 2 * i128::from(errors);
-            let count = i128::try_from(last - first + 1).expect("is small");
-            let bound = i128::from(rate) * window_ns + i128::from(burst) * 1_000_000_000;
-            assert!(count * 1_000_000_000 <= bound, "{count} events in {window_ns} ns, at {rate}/s and {burst}");
-        }
+    // From event i to event j there are j - i + 1, in their time: what each adds to its rate is compared with the least
+    // of all before it.
+    let (rate, scale) = (i128::from(rate), 1_000_000_000);
+    let mut least: Option<(i128, i128)> = None;
+    for (number, time) in (0_i128..).zip(times) {
+        let ahead = number * scale - rate * time;
+        let (from, begin) = *least.insert(least.map_or((ahead, time), |old| old.min((ahead, time))));
+        let bound = rate * 2 * i128::from(errors) + (i128::from(burst) - 1) * scale;
+        let window_ns = time - begin;
+        assert!(ahead - from <= bound, "event {number} is too much for the {window_ns} ns before it, at {rate}/s and {burst}");
     }
 }
 
@@ -36,7 +39,7 @@ fn saturate(agent: &Agent, acked: u64) -> Duration {
 }
 
 /// A saturated bucket passes 0.98 of its rate.
-fn assert_saturated(received: usize, rate: f64, time: Duration) {
+pub fn assert_saturated(received: usize, rate: f64, time: Duration) {
     let least = 0.98 * rate * time.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let received = received as f64;

@@ -89,3 +89,37 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
         assert!((1..60_000_000_000).contains(&number(&payload["durationNanos"])), "{exit:?}");
     }
 }
+
+/// *Scenario:* programs start in an open storm without a limit, into the smallest ring there is.
+///
+/// *Guarantees:* the ring overflows, and each start and open is received once or counted as `ring_full`; cuts close;
+/// what the process table missed is counted too.
+#[test]
+fn starts_into_a_full_ring_are_received_once_or_counted() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let (program, file) = (own_copy("/bin/true", dir.path()), marker(dir.path(), "file"));
+    let execs =
+        format!("{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}", program.display());
+    let opens = format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display());
+    let text = profile("", &[&execs, &opens]);
+    let mut agent = Setup::new(&text).with(&["--ring-bytes", "65536"]).to_file().start();
+    let storm = Storm::start(&file, 2);
+    let started = start_many(&program, 2, 300).len() as u64;
+    agent.cut();
+    let opened = storm.stop();
+    let ledger = agent.until_settled();
+    for (name, truth) in [("execs", started), ("opens", opened)] {
+        let slot = ledger.slot(name);
+        assert_eq!(slot.count("matched"), truth, "{ledger:?}");
+        assert_eq!(slot.count("acked") + slot.count("shed") + slot.count("ring_full"), truth, "{ledger:?}");
+    }
+    assert!(ledger.slot("opens").count("ring_full") > 0, "the ring never was full: {ledger:?}");
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+    let stream = Stream::of_file(&agent.setup.events());
+    assert_eq!(stream.assert_sequences(), ledger.total("shed"));
+    assert_eq!(stream.events.len() as u64, ledger.total("acked"));
+}

@@ -61,10 +61,14 @@ impl Ledger {
 
     /// The one row of this event.
     pub fn slot(&self, event: &str) -> Slot {
-        let mut found = self.slots().into_iter().filter(|slot| slot.0["event"] == event);
-        let slot = found.next().unwrap_or_else(|| panic!("no event {event} in {self:?}"));
-        assert!(found.next().is_none(), "two rows of event {event} in {self:?}");
-        slot
+        let mut found = self.rows(event);
+        assert_eq!(found.len(), 1, "rows of event {event} in {self:?}");
+        found.remove(0)
+    }
+
+    /// All rows of this event: a profile that is removed and added again may have several.
+    pub fn rows(&self, event: &str) -> Vec<Slot> {
+        self.slots().into_iter().filter(|slot| slot.0["event"] == event).collect()
     }
 
     pub fn hook(&self, hook: &str, counter: &str) -> u64 {
@@ -87,6 +91,14 @@ impl Ledger {
 
     pub fn under_way(&self) -> u64 {
         ["in_ring", "held", "queued", "spooled", "unacked"].iter().map(|name| self.total(name)).sum()
+    }
+
+    pub fn id(&self) -> u64 {
+        self.0["cut"]["id"].as_u64().expect("has an id")
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.0["epoch"].as_u64().expect("has an epoch")
     }
 
     pub fn is_final(&self) -> bool {

@@ -33,6 +33,10 @@ impl Event {
         number(&self.data()["process"]["pid"])
     }
 
+    pub fn epoch(&self) -> u64 {
+        self.id().0
+    }
+
     /// Kernel time on the wall clock, nanoseconds.
     pub fn time_ns(&self) -> i128 {
         time(&self.data()["time"])

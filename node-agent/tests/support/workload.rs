@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 
 use crate::agent::until;
 
-/// Opens the path until the stop file is there, then prints how often.
+/// Opens the path until the stop file is there, then prints how often. It may pause after every 64 opens.
 const STORM: &str = r"
-my ($path, $ready, $stop) = @ARGV; my $n = 0;
+my ($path, $ready, $stop, $pause) = @ARGV; my $n = 0;
 open(my $said, '>', $ready) or die; close($said);
-until (-e $stop) { for (1..64) { sysopen(my $f, $path, 0) or die $!; close($f); $n++ } }
+until (-e $stop) { for (1..64) { sysopen(my $f, $path, 0) or die $!; close($f); $n++ } select(undef, undef, undef, $pause) if $pause }
 print $n;
 ";
 
@@ -24,6 +24,15 @@ pub struct Storm {
 impl Storm {
     /// Starts them and waits until they all open.
     pub fn start(path: &Path, processes: usize) -> Self {
+        Self::pausing(path, processes, "0")
+    }
+
+    /// The same at some ten thousand a second, which leaves the processors to others.
+    pub fn steady(path: &Path, processes: usize) -> Self {
+        Self::pausing(path, processes, "0.005")
+    }
+
+    fn pausing(path: &Path, processes: usize, seconds: &str) -> Self {
         let dir = path.parent().expect("is in a directory");
         let stop = dir.join("stop");
         fs::remove_file(&stop).ok();
@@ -35,6 +44,7 @@ impl Storm {
                 .arg(path)
                 .arg(ready(index))
                 .arg(&stop)
+                .arg(seconds)
                 .stdout(Stdio::piped());
             command.spawn().expect("perl starts")
         };

@@ -85,11 +85,12 @@ impl Harness {
             let cgroup = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
             let command = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
             let own = cgroup.contains(uid) || cgroup.contains(&uid.replace('-', "_"));
-            if own && command.trim() != "pause" {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
-                    killed += 1;
-                }
+            if own
+                && command.trim() != "pause"
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+                killed += 1;
             }
         }
         if killed == 0 {

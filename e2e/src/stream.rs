@@ -53,7 +53,7 @@ pub enum StreamError {
 /// One event, with when the broker stored it.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The CloudEvent's id.
+    /// The id of the `CloudEvent`.
     pub id: String,
     /// The `UnifiedEvent`.
     pub data: Value,

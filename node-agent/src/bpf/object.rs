@@ -114,6 +114,7 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
         .map(|hook| load_hook(&mut ebpf, hook, &btf, &offsets))
         .collect();
     let seed = load_seed(&mut ebpf, &btf);
+    drop(btf);
     Ok(Object { ebpf, hooks, seed })
 }
 

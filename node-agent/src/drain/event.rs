@@ -136,7 +136,7 @@ impl Desk<'_> {
             Err(error) => {
                 tracing::debug!(%error, "malformed record");
                 self.each_slot(&header, header.slots, |desk, row, _| {
-                    desk.tally.of(row, cut).malformed += 1
+                    desk.tally.of(row, cut).malformed += 1;
                 });
                 return;
             }
@@ -163,7 +163,7 @@ impl Desk<'_> {
         let waiting = self.emit(&header, &payload, held.slots, held.cut, may_wait);
         let released = held.slots & !waiting;
         self.each_slot(&header, released, |desk, row, _| {
-            desk.tally.of(row, held.cut).released += 1
+            desk.tally.of(row, held.cut).released += 1;
         });
         if waiting != 0 {
             self.held.put_back(super::hold::HeldRecord {

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use weir_events::agent::{AgentLedger, LedgerCut};
+
 use super::*;
 
 fn info(event: &str) -> RowInfo {
@@ -128,8 +130,8 @@ fn ledger_is_closed_only_if_every_ringed_record_arrived() {
             .map(|(row, counts)| (row.clone(), kernel, *counts))
             .collect();
         assemble(Report {
-            identity: Default::default(),
-            cut: Default::default(),
+            identity: AgentLedger::default(),
+            cut: LedgerCut::default(),
             rows,
             hooks: Vec::new(),
         })

@@ -68,7 +68,7 @@ pub(super) async fn purge_if_uninstalled(
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays")
+            tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays");
         }
     }
 }

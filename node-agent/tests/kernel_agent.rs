@@ -3,8 +3,14 @@
 //!
 //! These tests do not prove attribution to pods (`enrich`), nor a cluster's configuration (`e2e`).
 
-#![expect(clippy::expect_used, reason = "a test helper that cannot go on fails its test")]
-#![expect(unreachable_pub, reason = "the helper modules of a test have no public interface")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test helper that cannot go on fails its test"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "the helper modules of a test have no public interface"
+)]
 
 #[path = "support/agent.rs"]
 mod agent;

@@ -10,7 +10,10 @@ use crate::profile::profile;
 use crate::stream::{Event, Stream};
 use crate::workload::{marker, own_copy};
 
-const UIDS: [&str; 2] = ["0f4c1c1e-7a51-4b39-9a0e-2f6f0b7c8d11", "5b1a7c52-9a43-4a4b-8f0a-6c1d2e3f4a5b"];
+const UIDS: [&str; 2] = [
+    "0f4c1c1e-7a51-4b39-9a0e-2f6f0b7c8d11",
+    "5b1a7c52-9a43-4a4b-8f0a-6c1d2e3f4a5b",
+];
 
 /// Where version 2 cgroups are.
 fn hierarchy() -> Option<PathBuf> {
@@ -18,7 +21,10 @@ fn hierarchy() -> Option<PathBuf> {
         .map(PathBuf::from)
         .into_iter()
         .find(|path| path.join("cgroup.subtree_control").is_file());
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "this test needs a cgroup v2 hierarchy");
+    assert!(
+        found.is_some() || std::env::var_os("CI").is_none(),
+        "this test needs a cgroup v2 hierarchy"
+    );
     if found.is_none() {
         eprintln!("SKIPPED, nothing is proven: this test needs a cgroup v2 hierarchy");
     }
@@ -51,7 +57,11 @@ impl Container {
         let procs = self.made.last().expect("was made").join("cgroup.procs");
         let script = "echo $$ > \"$0\" && exec \"$@\"";
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]).arg(procs).arg(program).args(arguments);
+        command
+            .args(["-c", script])
+            .arg(procs)
+            .arg(program)
+            .args(arguments);
         assert!(command.status().expect("starts").success());
     }
 }
@@ -78,12 +88,15 @@ fn pods_are_known_before_their_first_event_and_limited_each_by_itself() {
     let Some(hierarchy) = hierarchy() else { return };
     let dir = tempfile::tempdir().expect("makes a directory");
     let (perl, file) = (own_copy("/usr/bin/perl", dir.path()), marker(dir.path(), "file"));
-    let execs = format!("{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}", perl.display());
+    let execs = format!(
+        "{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}",
+        perl.display()
+    );
     let opens = format!(
         "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 200, per: Pod}}}}",
         file.display()
     );
-    let mut agent = Setup::new(&profile("", &[&execs, &opens])).to_file().start();
+    let mut agent = Setup::new(&profile("", &[&execs, &opens])).with_file().start();
     let program = "for (1..200000) { sysopen(my $f, $ARGV[0], 0) or die }";
     let path = file.display().to_string();
     let containers: Vec<Container> = std::thread::scope(|scope| {
@@ -98,11 +111,17 @@ fn pods_are_known_before_their_first_event_and_limited_each_by_itself() {
                 })
             })
             .collect();
-        pods.into_iter().map(|pod| pod.join().expect("no thread panics")).collect()
+        pods.into_iter()
+            .map(|pod| pod.join().expect("no thread panics"))
+            .collect()
     });
     let ledger = until("every event is settled", || {
         let ledger = agent.cut();
-        if ledger.under_way() == 0 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+        if ledger.under_way() == 0 {
+            Ok(ledger)
+        } else {
+            Err(format!("{ledger:?}"))
+        }
     });
     assert_eq!(ledger.slot("opens").count("matched"), 400_000, "{ledger:?}");
     let (status, _) = agent.stop();
@@ -115,7 +134,12 @@ fn pods_are_known_before_their_first_event_and_limited_each_by_itself() {
             stream.named(name).into_iter().filter(is_its).collect()
         };
         let (execs, opens) = (of("execs"), of("opens"));
-        assert_eq!(execs.len(), 1, "the first program of {uid}: {:?}", stream.named("execs"));
+        assert_eq!(
+            execs.len(),
+            1,
+            "the first program of {uid}: {:?}",
+            stream.named("execs")
+        );
         assert!(opens.len() >= 20, "{} of {uid}", opens.len());
         for event in execs.iter().chain(&opens) {
             assert_eq!(event.data()["workload"]["containerId"], container.id, "{event:?}");
@@ -123,5 +147,11 @@ fn pods_are_known_before_their_first_event_and_limited_each_by_itself() {
         // Until its first record was looked at, a new cgroup shares the bucket of the unknown, and then has its own.
         assert_within(&opens, 200, 2 * 20);
     }
-    assert!(stream.events.iter().all(|event| !event.data()["workload"].is_null()), "an event without its pod");
+    assert!(
+        stream
+            .events
+            .iter()
+            .all(|event| !event.data()["workload"].is_null()),
+        "an event without its pod"
+    );
 }

@@ -130,6 +130,10 @@ fn latency_us(event: &Event) -> Option<u64> {
 /// *Guarantees:* one event per connect(2), with the result of the connection; the latency is there for TCP and covers
 /// the wait; each field matches what it says.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one process lives through all of it, and the counts are of all of it"
+)]
 fn connects_are_told_once_with_their_result_and_latency() {
     if !may_test() {
         return;
@@ -158,7 +162,7 @@ fn connects_are_told_once_with_their_result_and_latency() {
         event("binary", &format!(", binaries: {{exact: [{}]}}", perl.display())),
     ];
     let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
-        .to_file()
+        .with_file()
         .start();
     let mut connects = Connects::start(&perl);
     assert_eq!(connects.connect("tcp", four, ""), "0");

@@ -15,16 +15,22 @@ use crate::workload::{Storm, marker};
 const STREAM: &str = "FLOOD";
 
 fn start(server: &Server, spec: &str, file: &std::path::Path, more: &str) -> Agent {
-    let opens =
-        format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}{more}}}", file.display());
+    let opens = format!(
+        "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}{more}}}",
+        file.display()
+    );
     let sink = format!("{}?stream={STREAM}", server.url());
-    Setup::new(&profile(spec, &[&opens])).to(&sink).start()
+    Setup::new(&profile(spec, &[&opens])).with_sink(&sink).start()
 }
 
 fn until_cut(what: &str, agent: &Agent, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
     until(what, || {
         let ledger = agent.cut();
-        if wanted(&ledger) { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+        if wanted(&ledger) {
+            Ok(ledger)
+        } else {
+            Err(format!("{ledger:?}"))
+        }
     })
 }
 
@@ -42,19 +48,25 @@ async fn server_killed_and_back_in_a_flood_gets_everything_once() {
     if !may_test() {
         return;
     }
-    let Some(mut server) = Server::start("").await else { return };
+    let Some(mut server) = Server::start("").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 3000}");
     let storm = Storm::start(&file, 2);
     until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 2_000);
     server.kill();
-    until_cut("events wait", &agent, |ledger| ledger.total("queued") + ledger.total("unacked") > 6_000);
+    until_cut("events wait", &agent, |ledger| {
+        ledger.total("queued") + ledger.total("unacked") > 6_000
+    });
     let (code, body) = agent.until_ready_says("degraded");
     assert_eq!(code, 200, "{body}");
     server.run().await;
     let before = agent.cut().total("acked");
-    until_cut("the flood is acked", &agent, |ledger| ledger.total("acked") > before + 6_000);
+    until_cut("the flood is acked", &agent, |ledger| {
+        ledger.total("acked") > before + 6_000
+    });
     let opened = storm.stop();
     let ledger = agent.until_settled();
     assert_eq!(ledger.total("matched"), opened, "{ledger:?}");
@@ -74,7 +86,9 @@ async fn server_away_until_memory_is_full_leaves_announced_gaps_only() {
     if !may_test() {
         return;
     }
-    let Some(mut server) = Server::start("").await else { return };
+    let Some(mut server) = Server::start("").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = start(&server, "", &file, "");
@@ -86,11 +100,19 @@ async fn server_away_until_memory_is_full_leaves_announced_gaps_only() {
     server.run().await;
     let ledger = agent.until_settled();
     assert_eq!(ledger.total("matched"), opened, "{ledger:?}");
-    assert_eq!(ledger.total("acked") + ledger.total("shed"), ledger.total("accepted"), "{ledger:?}");
+    assert_eq!(
+        ledger.total("acked") + ledger.total("shed"),
+        ledger.total("accepted"),
+        "{ledger:?}"
+    );
     let (status, _) = agent.stop();
     assert!(status.success(), "{status}");
     let stream = read_back(&server).await;
-    assert_eq!(stream.assert_sequences(), ledger.total("shed"), "what is missing was shed");
+    assert_eq!(
+        stream.assert_sequences(),
+        ledger.total("shed"),
+        "what is missing was shed"
+    );
     assert_eq!(stream.events.len() as u64, ledger.total("acked"));
 }
 
@@ -103,7 +125,9 @@ async fn agent_ended_in_a_flood_drains_and_makes_a_final_cut() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("").await else { return };
+    let Some(server) = Server::start("").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 5000}");
@@ -123,7 +147,11 @@ async fn agent_ended_in_a_flood_drains_and_makes_a_final_cut() {
     let stream = read_back(&server).await;
     assert_eq!(stream.assert_sequences(), ledger.total("shed"));
     assert_eq!(stream.events.len() as u64, ledger.total("acked"));
-    let published = stream.agent.iter().filter(|event| event.data()["agentLedger"]["cut"]["final"] == true).count();
+    let published = stream
+        .agent
+        .iter()
+        .filter(|event| event.data()["agentLedger"]["cut"]["final"] == true)
+        .count();
     assert_eq!(published, 1, "the final cut is published once");
 }
 
@@ -137,16 +165,24 @@ async fn agent_killed_in_a_flood_is_closed_by_its_next_life() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("").await else { return };
+    let Some(server) = Server::start("").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
-    let (file, state) = (marker(dir.path(), "file"), dir.path().join("state").display().to_string());
+    let (file, state) = (
+        marker(dir.path(), "file"),
+        dir.path().join("state").display().to_string(),
+    );
     let opens = format!(
         "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 1000}}}}",
         file.display()
     );
     let start = || {
         let sink = format!("{}?stream={STREAM}", server.url());
-        Setup::new(&profile("", &[&opens])).to(&sink).with(&["--state-dir", &state]).start()
+        Setup::new(&profile("", &[&opens]))
+            .with_sink(&sink)
+            .with(&["--state-dir", &state])
+            .start()
     };
     let storm = Storm::start(&file, 2);
     let first = start();
@@ -155,11 +191,17 @@ async fn agent_killed_in_a_flood_is_closed_by_its_next_life() {
     until("the cut is remembered", || {
         let text = fs::read_to_string(&path).expect("reads the state");
         let state: Value = serde_json::from_str(&text).expect("is JSON");
-        if state["ledger"]["cut"]["id"].as_u64() >= Some(last_cut.id()) { Ok(()) } else { Err(text) }
+        if state["ledger"]["cut"]["id"].as_u64() >= Some(last_cut.id()) {
+            Ok(())
+        } else {
+            Err(text)
+        }
     });
     drop(first);
     let mut second = start();
-    until_cut("events are acked again", &second, |ledger| ledger.total("acked") > 1_000);
+    until_cut("events are acked again", &second, |ledger| {
+        ledger.total("acked") > 1_000
+    });
     drop(storm);
     let ledger = second.until_settled();
     assert!(ledger.epoch() > last_cut.epoch());
@@ -167,9 +209,18 @@ async fn agent_killed_in_a_flood_is_closed_by_its_next_life() {
     assert!(status.success(), "{status}");
     let stream = read_back(&server).await;
     stream.assert_sequences();
-    let of = |epoch: u64| stream.events.iter().filter(|event| event.epoch() == epoch).count() as u64;
+    let of = |epoch: u64| {
+        stream
+            .events
+            .iter()
+            .filter(|event| event.epoch() == epoch)
+            .count() as u64
+    };
     assert_eq!(of(ledger.epoch()), ledger.total("acked"));
-    assert!(of(last_cut.epoch()) >= last_cut.total("acked"), "acked events are not in the stream");
+    assert!(
+        of(last_cut.epoch()) >= last_cut.total("acked"),
+        "acked events are not in the stream"
+    );
     let told = |event: &&Event| {
         let cut = &event.data()["agentLedger"]["cut"];
         cut["unknownAfter"] == true && number(&cut["epoch"]) == last_cut.epoch()

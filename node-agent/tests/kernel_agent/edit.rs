@@ -67,7 +67,7 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
         fs::create_dir(&below).expect("makes a directory");
         marker(&below, "file")
     });
-    let mut agent = Setup::new(&generation(dir.path(), 1)).to_file().start();
+    let mut agent = Setup::new(&generation(dir.path(), 1)).with_file().start();
     let storms = files.each_ref().map(|file| Storm::steady(file, 1));
     for number in 2..=EDITS + 1 {
         if number % 10 == 0 {
@@ -102,17 +102,26 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
     for event in &stream.events {
         let found = event.generation();
         // Two CPUs may run the old and the new one for a moment; `grace()` ends that before the next edit.
-        assert!(found + 1 >= newest, "generation {found} after {newest}: {event:?}");
+        assert!(
+            found + 1 >= newest,
+            "generation {found} after {newest}: {event:?}"
+        );
         newest = newest.max(found);
         if event.name() == "one" {
             let below = dir.path().join(side(found));
-            assert!(Path::new(event.path()).starts_with(&below), "not what generation {found} takes: {event:?}");
+            assert!(
+                Path::new(event.path()).starts_with(&below),
+                "not what generation {found} takes: {event:?}"
+            );
         }
     }
     assert_eq!(newest, EDITS + 1);
     for number in 1..=EDITS + 1 {
         let admitted = |event: &&Event| event.name() == "one" && event.generation() == number;
-        assert!(stream.events.iter().any(|event| admitted(&event)), "no event of generation {number}");
+        assert!(
+            stream.events.iter().any(|event| admitted(&event)),
+            "no event of generation {number}"
+        );
     }
 }
 
@@ -142,7 +151,7 @@ fn hangup_reads_the_files_again() {
         return;
     }
     let dir = tempfile::tempdir().expect("makes a directory");
-    let agent = Setup::new(&generation(dir.path(), 1)).to_file().start();
+    let agent = Setup::new(&generation(dir.path(), 1)).with_file().start();
     let next = dir.path().join("next.yaml");
     fs::write(&next, generation(dir.path(), 2)).expect("writes");
     let _instead = Instead::of(agent.setup.profile(), &next);
@@ -152,10 +161,18 @@ fn hangup_reads_the_files_again() {
     agent.signal(Signal::HUP);
     until("the agent reads again", || {
         let ledger = agent.cut();
-        if ledger.hook("sys_exit_openat", "excluded") > read { Ok(()) } else { Err(format!("{ledger:?}")) }
+        if ledger.hook("sys_exit_openat", "excluded") > read {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
     });
     agent.cut();
-    assert_eq!(agent.generation(), Ok(2), "reading the same file again is no edit");
+    assert_eq!(
+        agent.generation(),
+        Ok(2),
+        "reading the same file again is no edit"
+    );
 }
 
 /// *Scenario:* limits of one event a second are in debt for minutes, in the event's own bucket, its pod's, its
@@ -178,16 +195,28 @@ fn raised_limit_is_not_held_back_by_the_old_ones_debt() {
         let free = format!("{{name: free, kind: file.open, {paths}}}");
         let one = profile("", &[&own("node", ""), &own("pod", ", per: Pod")]);
         let two = profile(&format!("limits: {{perWorkload: {{max: {rate}}}}}"), &[&free]);
-        let three = profile(&format!("limits: {{eventsPerSecond: {rate}}}"), &[&free.replace("free", "all")]);
-        [one, two.replace("name: p}", "name: q}"), three.replace("name: p}", "name: r}")].join("---\n")
+        let three = profile(
+            &format!("limits: {{eventsPerSecond: {rate}}}"),
+            &[&free.replace("free", "all")],
+        );
+        [
+            one,
+            two.replace("name: p}", "name: q}"),
+            three.replace("name: p}", "name: r}"),
+        ]
+        .join("---\n")
     };
-    let mut agent = Setup::new(&limited("1, burst: 100")).to_file().start();
+    let mut agent = Setup::new(&limited("1, burst: 100")).with_file().start();
     let storm = Storm::start(&file, 2);
     let names = ["node", "pod", "free", "all"];
     let until_each = |acked: u64| {
         until("each event is acked", || {
             let ledger = agent.cut();
-            if names.iter().all(|name| ledger.slot(name).count("acked") >= acked) { Ok(()) } else { Err(format!("{ledger:?}")) }
+            if names.iter().all(|name| ledger.slot(name).count("acked") >= acked) {
+                Ok(())
+            } else {
+                Err(format!("{ledger:?}"))
+            }
         });
     };
     until_each(100);
@@ -203,7 +232,11 @@ fn raised_limit_is_not_held_back_by_the_old_ones_debt() {
     let stream = Stream::of_file(&agent.setup.events());
     for name in names {
         assert_eq!(ledger.slot(name).count("matched"), opened, "{ledger:?}");
-        let new: Vec<&Event> = stream.named(name).into_iter().filter(|event| event.generation() == 2).collect();
+        let new: Vec<&Event> = stream
+            .named(name)
+            .into_iter()
+            .filter(|event| event.generation() == 2)
+            .collect();
         assert_within(&new, 500, 50);
         assert_saturated(new.len(), 500.0, took);
     }
@@ -226,8 +259,10 @@ fn profile_suspended_and_removed_and_back_goes_on_in_its_sequence() {
     );
     let active = profile("", &[&opens]);
     let suspended = profile("mode: Suspended", &[&opens]);
-    let other = active.replace("name: p}", "name: q}").replace("name: opens", "name: others");
-    let mut agent = Setup::new(&active).to_file().start();
+    let other = active
+        .replace("name: p}", "name: q}")
+        .replace("name: opens", "name: others");
+    let mut agent = Setup::new(&active).with_file().start();
     let storm = Storm::start(&file, 2);
     let sum = |ledger: &Ledger, event: &str, count: &str| -> u64 {
         ledger.rows(event).iter().map(|row| row.count(count)).sum()
@@ -236,14 +271,22 @@ fn profile_suspended_and_removed_and_back_goes_on_in_its_sequence() {
         let before = sum(&agent.cut(), event, "acked");
         until("more of the event is acked", || {
             let ledger = agent.cut();
-            if sum(&ledger, event, "acked") > before + 300 { Ok(()) } else { Err(format!("{ledger:?}")) }
+            if sum(&ledger, event, "acked") > before + 300 {
+                Ok(())
+            } else {
+                Err(format!("{ledger:?}"))
+            }
         });
     };
     let until_still = |event: &str| {
         until("nothing is matched any more", || {
             let (one, two) = (agent.cut(), agent.cut());
             let (one, two) = (sum(&one, event, "matched"), sum(&two, event, "matched"));
-            if one == two { Ok(()) } else { Err(format!("{one} {two}")) }
+            if one == two {
+                Ok(())
+            } else {
+                Err(format!("{one} {two}"))
+            }
         });
     };
     until_more("opens");

@@ -133,7 +133,7 @@ fn second_agent_on_the_host_is_refused_and_the_first_goes_on() {
     if !may_test() {
         return;
     }
-    let mut first = Setup::new(&good()).to_file().start();
+    let mut first = Setup::new(&good()).with_file().start();
     let state = first.setup.dir.path().join("state").display().to_string();
     assert_refused(
         &good(),
@@ -153,7 +153,7 @@ fn agent_without_root_says_which_capabilities_it_needs() {
     if !may_test() || !has("/usr/bin/setpriv") {
         return;
     }
-    let setup = Setup::new(&good()).to("stdout");
+    let setup = Setup::new(&good()).with_sink("stdout");
     let setup = setup.under(&[
         "/usr/bin/setpriv",
         "--reuid",
@@ -189,7 +189,7 @@ fn host_without_tracefs_loses_only_the_kinds_that_need_it() {
                 exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\"";
     let text = profile("", &[EXECS, "{name: opens, kind: file.open}"]);
     let setup = Setup::new(&text)
-        .to_file()
+        .with_file()
         .under(&["/usr/bin/unshare", "--mount", "sh", "-c", hide, "sh"]);
     let mut agent = setup.start();
     let (code, body) = agent.until_ready_says("file.open");

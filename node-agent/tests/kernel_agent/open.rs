@@ -70,7 +70,7 @@ fn opens_by_each_call_are_told_and_matched() {
         event("other", "comm: [weirother]"),
     ];
     let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
-        .to_file()
+        .with_file()
         .start();
     perl_says(OPENS, &[&root, &long]);
     let ledger = agent.until_settled();
@@ -149,7 +149,7 @@ fn opens_are_matched_by_executable_and_user() {
         event("nobody", ", uids: [65534]"),
     ];
     let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
-        .to_file()
+        .with_file()
         .start();
     let open = "sysopen(my $f, $ARGV[0], 0) or die; ($<, $>) = (65534, 65534); $0 = 'weirnobody'; sysopen(my $g, $ARGV[0], 0) or die; print $$;";
     let path = file.display().to_string();

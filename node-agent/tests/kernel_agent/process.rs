@@ -47,7 +47,7 @@ fn exits_tell_code_signal_and_duration_once_per_process() {
         ),
     ];
     let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
-        .to_file()
+        .with_file()
         .start();
     let programs = [
         "exit 0",
@@ -209,7 +209,7 @@ fn executable_parent_and_start_are_known_for_old_and_new_and_forked() {
         perl.display()
     );
     let mut before = Family::start(&perl, &file);
-    let mut agent = Setup::new(&profile("", &[&opens, &execs])).to_file().start();
+    let mut agent = Setup::new(&profile("", &[&opens, &execs])).with_file().start();
     let mut after = Family::start(&perl, &file);
     let children = [before.go(), after.go()];
     let ledger = agent.until_settled();
@@ -254,7 +254,7 @@ fn agent_does_not_observe_itself_and_counts_that() {
     );
     std::fs::write(setup.profile(), profile("", &[&opens])).expect("writes");
     let sink = format!("file:{}", dir.path().join("events").display());
-    let mut agent = setup.to(&sink).start();
+    let mut agent = setup.with_sink(&sink).start();
     let excluded = agent.cut().hook("sys_exit_openat", "excluded");
     agent.signal(Signal::HUP);
     until("the agent reads its profile again", || {

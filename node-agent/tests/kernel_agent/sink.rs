@@ -61,7 +61,7 @@ async fn unreachable_sink_is_shown_and_gets_everything_once_it_is_there() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = Setup::new(&opens(&file))
-        .to(&format!("{}?stream=S", server.url()))
+        .with_sink(&format!("{}?stream=S", server.url()))
         .start();
     open_some(&file);
     assert_waits(&agent, "refused");
@@ -88,7 +88,7 @@ async fn stream_that_does_not_take_the_subject_is_shown_until_it_does() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = Setup::new(&opens(&file))
-        .to(&format!("{}?stream=S&manage=External", server.url()))
+        .with_sink(&format!("{}?stream=S&manage=External", server.url()))
         .start();
     open_some(&file);
     let body = assert_waits(&agent, "other.>");
@@ -122,7 +122,7 @@ async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let agent = Setup::new(&opens(&file))
-        .to(&format!("{}?stream=S", server.url()))
+        .with_sink(&format!("{}?stream=S", server.url()))
         .start();
     open_some(&file);
     let body = assert_waits(&agent, "exists with other settings");
@@ -149,7 +149,7 @@ async fn wrong_credentials_are_shown_with_where_to_put_the_right_ones() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let mut agent = Setup::new(&opens(&file))
-        .to(&format!("{}?stream=S", server.url()))
+        .with_sink(&format!("{}?stream=S", server.url()))
         .start();
     open_some(&file);
     let body = assert_waits(&agent, "credentials");
@@ -198,7 +198,7 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     let tiny = Tiny::mount(dir.path().join("tiny"));
     let events = tiny.0.join("events.json");
     let mut agent = Setup::new(&opens(&file))
-        .to(&format!("file:{}", events.display()))
+        .with_sink(&format!("file:{}", events.display()))
         .start();
     open_some(&file);
     let (code, body) = agent.until_ready_says("free space");

@@ -19,22 +19,39 @@ fn kind_with_every_slot_in_use_serves_each_and_refuses_one_more_by_name() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let opens = |name: String| {
-        format!("{{name: {name}, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display())
+        format!(
+            "{{name: {name}, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+            file.display()
+        )
     };
     let events: Vec<String> = (0..64).map(|number| opens(format!("e{number}"))).collect();
-    let full = profile("priority: 200", &events.iter().map(String::as_str).collect::<Vec<_>>());
+    let full = profile(
+        "priority: 200",
+        &events.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     let more = profile("priority: 100", &[&opens("more".into())]).replace("name: p}", "name: q}");
-    let mut agent = Setup::new(&format!("{full}---\n{more}")).to_file().start();
+    let mut agent = Setup::new(&format!("{full}---\n{more}")).with_file().start();
     let (code, body) = agent.until_ready_says("degraded");
     assert_eq!(code, 200, "{body}");
     assert!(body.contains("profile q") && body.contains("64"), "{body}");
-    perl_says(&format!("for (1..{OPENS}) {{ sysopen(my $f, $ARGV[0], 0) or die }}"), &[&file.display().to_string()]);
+    perl_says(
+        &format!("for (1..{OPENS}) {{ sysopen(my $f, $ARGV[0], 0) or die }}"),
+        &[&file.display().to_string()],
+    );
     let ledger = agent.until_settled();
     for number in 0..64 {
-        assert_eq!(ledger.slot(&format!("e{number}")).count("matched"), OPENS, "{ledger:?}");
+        assert_eq!(
+            ledger.slot(&format!("e{number}")).count("matched"),
+            OPENS,
+            "{ledger:?}"
+        );
     }
     assert!(ledger.rows("more").is_empty(), "{ledger:?}");
-    assert_eq!(ledger.total("acked") + ledger.total("ring_full"), 64 * OPENS, "{ledger:?}");
+    assert_eq!(
+        ledger.total("acked") + ledger.total("ring_full"),
+        64 * OPENS,
+        "{ledger:?}"
+    );
     let (status, _) = agent.stop();
     assert!(status.success(), "{status}");
     let stream = Stream::of_file(&agent.setup.events());

@@ -23,7 +23,9 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
     if !may_test() {
         return;
     }
-    let Some(server) = Server::start("").await else { return };
+    let Some(server) = Server::start("").await else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("makes a directory");
     let (program, file) = (own_copy("/bin/true", dir.path()), marker(dir.path(), "file"));
     let binaries = format!("match: {{binaries: {{exact: [{}]}}}}", program.display());
@@ -37,7 +39,9 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
         &opens,
     ];
     let text = profile("", &events.map(String::as_str));
-    let mut agent = Setup::new(&text).to(&format!("{}?stream={STREAM}", server.url())).start();
+    let mut agent = Setup::new(&text)
+        .with_sink(&format!("{}?stream={STREAM}", server.url()))
+        .start();
 
     let storm = Storm::start(&file, 3);
     let (pids, cuts) = std::thread::scope(|scope| {
@@ -58,7 +62,10 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
     assert_eq!(execs.count("matched"), STARTS, "{ledger:?}");
     assert_eq!(exits.count("matched"), STARTS, "{ledger:?}");
     assert_eq!(opens.count("matched"), opened, "{ledger:?}");
-    assert!(opens.count("limited_event") > 0, "the storm was no storm: {ledger:?}");
+    assert!(
+        opens.count("limited_event") > 0,
+        "the storm was no storm: {ledger:?}"
+    );
     assert_eq!(ledger.hook_errors(), 0, "{ledger:?}");
 
     let (status, _) = agent.stop();
@@ -66,7 +73,11 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
     let stream = Stream::of_messages(&stored(&server.jetstream().await, STREAM).await);
     assert_eq!(stream.assert_sequences(), 0, "events are missing");
     for slot in ["execs", "exits", "opens"] {
-        assert_eq!(stream.named(slot).len() as u64, ledger.slot(slot).count("acked"), "{slot}");
+        assert_eq!(
+            stream.named(slot).len() as u64,
+            ledger.slot(slot).count("acked"),
+            "{slot}"
+        );
     }
     // A process id may be used again: it must be seen as often as it was.
     let mut started: BTreeMap<u64, i64> = BTreeMap::new();
@@ -77,16 +88,24 @@ async fn starts_in_an_open_storm_are_received_once_or_counted() {
     for name in ["execs", "exits"] {
         let mut left = started.clone();
         for event in stream.named(name) {
-            let count = left.get_mut(&event.pid()).unwrap_or_else(|| panic!("nobody started {event:?}"));
+            let count = left
+                .get_mut(&event.pid())
+                .unwrap_or_else(|| panic!("nobody started {event:?}"));
             *count -= 1;
             assert!(*count >= 0, "received twice: {event:?}");
         }
     }
-    eprintln!("{opened} opens, {} received, {lost} starts counted as lost, {cuts} cuts", opens.count("acked"));
+    eprintln!(
+        "{opened} opens, {} received, {lost} starts counted as lost, {cuts} cuts",
+        opens.count("acked")
+    );
     for exit in stream.named("exits") {
         let payload = &exit.data()["processExit"];
         assert_eq!(payload["exitCode"], 0, "{exit:?}");
-        assert!((1..60_000_000_000).contains(&number(&payload["durationNanos"])), "{exit:?}");
+        assert!(
+            (1..60_000_000_000).contains(&number(&payload["durationNanos"])),
+            "{exit:?}"
+        );
     }
 }
 
@@ -101,11 +120,19 @@ fn starts_into_a_full_ring_are_received_once_or_counted() {
     }
     let dir = tempfile::tempdir().expect("makes a directory");
     let (program, file) = (own_copy("/bin/true", dir.path()), marker(dir.path(), "file"));
-    let execs =
-        format!("{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}", program.display());
-    let opens = format!("{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}", file.display());
+    let execs = format!(
+        "{{name: execs, kind: process.exec, match: {{binaries: {{exact: [{}]}}}}}}",
+        program.display()
+    );
+    let opens = format!(
+        "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+        file.display()
+    );
     let text = profile("", &[&execs, &opens]);
-    let mut agent = Setup::new(&text).with(&["--ring-bytes", "65536"]).to_file().start();
+    let mut agent = Setup::new(&text)
+        .with(&["--ring-bytes", "65536"])
+        .with_file()
+        .start();
     let storm = Storm::start(&file, 2);
     let started = start_many(&program, 2, 300).len() as u64;
     agent.cut();
@@ -114,9 +141,16 @@ fn starts_into_a_full_ring_are_received_once_or_counted() {
     for (name, truth) in [("execs", started), ("opens", opened)] {
         let slot = ledger.slot(name);
         assert_eq!(slot.count("matched"), truth, "{ledger:?}");
-        assert_eq!(slot.count("acked") + slot.count("shed") + slot.count("ring_full"), truth, "{ledger:?}");
+        assert_eq!(
+            slot.count("acked") + slot.count("shed") + slot.count("ring_full"),
+            truth,
+            "{ledger:?}"
+        );
     }
-    assert!(ledger.slot("opens").count("ring_full") > 0, "the ring never was full: {ledger:?}");
+    assert!(
+        ledger.slot("opens").count("ring_full") > 0,
+        "the ring never was full: {ledger:?}"
+    );
     let (status, _) = agent.stop();
     assert!(status.success(), "{status}");
     let stream = Stream::of_file(&agent.setup.events());

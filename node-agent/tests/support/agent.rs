@@ -85,13 +85,13 @@ impl Setup {
         self
     }
 
-    pub fn to(self, sink: &str) -> Self {
+    pub fn with_sink(self, sink: &str) -> Self {
         self.with(&["--sink", sink])
     }
 
-    pub fn to_file(self) -> Self {
+    pub fn with_file(self) -> Self {
         let sink = format!("file:{}", self.events().display());
-        self.to(&sink)
+        self.with_sink(&sink)
     }
 
     /// A program in front of the agent.

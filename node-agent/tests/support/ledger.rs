@@ -17,7 +17,14 @@ const OUTCOMES: [&str; 9] = [
     "ringed",
 ];
 /// The parts of `ringed`.
-const ARRIVED: [&str; 6] = ["in_ring", "malformed", "out_of_scope", "filtered", "held", "accepted"];
+const ARRIVED: [&str; 6] = [
+    "in_ring",
+    "malformed",
+    "out_of_scope",
+    "filtered",
+    "held",
+    "accepted",
+];
 /// The parts of `accepted`.
 const SENT: [&str; 6] = ["acked", "shed", "rejected", "queued", "spooled", "unacked"];
 
@@ -29,7 +36,9 @@ pub struct Slot(Value);
 
 impl Slot {
     pub fn count(&self, name: &str) -> u64 {
-        self.0[name].as_u64().unwrap_or_else(|| panic!("{name} is missing in {}", self.0))
+        self.0[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name} is missing in {}", self.0))
     }
 
     fn sum(&self, names: &[&str]) -> u64 {
@@ -56,7 +65,12 @@ impl Ledger {
 
     pub fn slots(&self) -> Vec<Slot> {
         let profiles = self.0["profiles"].as_array().expect("has profiles");
-        profiles.iter().flat_map(|profile| profile["slots"].as_array().expect("has slots")).cloned().map(Slot).collect()
+        profiles
+            .iter()
+            .flat_map(|profile| profile["slots"].as_array().expect("has slots"))
+            .cloned()
+            .map(Slot)
+            .collect()
     }
 
     /// The one row of this event.
@@ -68,12 +82,17 @@ impl Ledger {
 
     /// All rows of this event: a profile that is removed and added again may have several.
     pub fn rows(&self, event: &str) -> Vec<Slot> {
-        self.slots().into_iter().filter(|slot| slot.0["event"] == event).collect()
+        self.slots()
+            .into_iter()
+            .filter(|slot| slot.0["event"] == event)
+            .collect()
     }
 
     pub fn hook(&self, hook: &str, counter: &str) -> u64 {
         let hooks = self.0["hooks"].as_array().expect("has hooks");
-        let row = hooks.iter().find(|row| row["hook"].as_str().is_some_and(|name| name.contains(hook)));
+        let row = hooks
+            .iter()
+            .find(|row| row["hook"].as_str().is_some_and(|name| name.contains(hook)));
         let row = row.unwrap_or_else(|| panic!("no hook {hook} in {self:?}"));
         row[counter].as_u64().expect("is a number")
     }
@@ -81,7 +100,12 @@ impl Ledger {
     /// Everything that hooks failed to do.
     pub fn hook_errors(&self) -> u64 {
         let hooks = self.0["hooks"].as_array().expect("has hooks");
-        let sum = |hook: &Value| ["missed", "hook_error", "untracked"].iter().filter_map(|name| hook[*name].as_u64()).sum::<u64>();
+        let sum = |hook: &Value| {
+            ["missed", "hook_error", "untracked"]
+                .iter()
+                .filter_map(|name| hook[*name].as_u64())
+                .sum::<u64>()
+        };
         hooks.iter().map(sum).sum()
     }
 
@@ -90,7 +114,10 @@ impl Ledger {
     }
 
     pub fn under_way(&self) -> u64 {
-        ["in_ring", "held", "queued", "spooled", "unacked"].iter().map(|name| self.total(name)).sum()
+        ["in_ring", "held", "queued", "spooled", "unacked"]
+            .iter()
+            .map(|name| self.total(name))
+            .sum()
     }
 
     pub fn id(&self) -> u64 {

@@ -12,7 +12,7 @@ use crate::server::Stored;
 pub struct Event(Value);
 
 impl Event {
-    /// The UnifiedEvent.
+    /// The `UnifiedEvent`.
     pub fn data(&self) -> &Value {
         &self.0["data"]
     }
@@ -50,14 +50,19 @@ impl Event {
         self.data()["fileOpen"]["path"].as_str().unwrap_or_default()
     }
 
-    /// (epoch, profile, seq), from the CloudEvents id.
+    /// (epoch, profile, seq), from the `CloudEvents` id.
     fn id(&self) -> (u64, String, u64) {
         let id = self.0["id"].as_str().expect("has an id");
         let mut parts = id.split('/');
         let mut part = || parts.next().unwrap_or_else(|| panic!("{id} is no id"));
         let (epoch, profile, seq) = (part(), part(), part());
         let whole = &self.data()["id"];
-        assert_eq!(number(&whole["seq"]).to_string(), seq, "the two ids differ: {}", self.0);
+        assert_eq!(
+            number(&whole["seq"]).to_string(),
+            seq,
+            "the two ids differ: {}",
+            self.0
+        );
         assert_eq!(whole["profile"], profile, "the two ids differ: {}", self.0);
         let number = |text: &str| text.parse().expect("is a number");
         (number(epoch), profile.to_owned(), number(seq))
@@ -96,7 +101,11 @@ impl Stream {
     fn add(&mut self, payload: &[u8]) {
         let batch: Vec<Value> = serde_json::from_slice(payload).expect("is a batch");
         for event in batch.into_iter().map(Event) {
-            if event.kind().starts_with("agent.") { self.agent.push(event) } else { self.events.push(event) }
+            if event.kind().starts_with("agent.") {
+                self.agent.push(event);
+            } else {
+                self.events.push(event);
+            }
         }
     }
 
@@ -129,10 +138,16 @@ impl Stream {
         let mut losses: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
         for event in self.agent.iter().filter(|event| event.kind() == "agent.loss") {
             let loss = &event.data()["agentLoss"];
-            let key = (number(&loss["epoch"]), loss["profile"].as_str().unwrap_or_default().to_owned());
+            let key = (
+                number(&loss["epoch"]),
+                loss["profile"].as_str().unwrap_or_default().to_owned(),
+            );
             for range in loss["ranges"].as_array().expect("has ranges") {
                 let base = number(&range["base"]);
-                losses.entry(key.clone()).or_default().extend(base..base + number(&range["count"]));
+                losses
+                    .entry(key.clone())
+                    .or_default()
+                    .extend(base..base + number(&range["count"]));
             }
         }
         losses
@@ -143,16 +158,22 @@ impl Stream {
         let mut sequences: BTreeMap<(u64, String), BTreeSet<u64>> = BTreeMap::new();
         for event in &self.events {
             let (epoch, profile, seq) = event.id();
-            assert!(sequences.entry((epoch, profile)).or_default().insert(seq), "seq {seq} is there twice");
+            assert!(
+                sequences.entry((epoch, profile)).or_default().insert(seq),
+                "seq {seq} is there twice"
+            );
         }
         let losses = self.losses();
         let none = BTreeSet::new();
         let mut missing = 0;
         for key in sequences.keys().chain(losses.keys()).collect::<BTreeSet<_>>() {
-            let (seen, lost) = (sequences.get(key).unwrap_or(&none), losses.get(key).unwrap_or(&none));
-            let last = seen.last().max(lost.last()).copied().unwrap_or(0);
+            let (here, lost) = (
+                sequences.get(key).unwrap_or(&none),
+                losses.get(key).unwrap_or(&none),
+            );
+            let last = here.last().max(lost.last()).copied().unwrap_or(0);
             for seq in 1..=last {
-                match (seen.contains(&seq), lost.contains(&seq)) {
+                match (here.contains(&seq), lost.contains(&seq)) {
                     (true, false) => {}
                     (false, true) => missing += 1,
                     (true, true) => panic!("seq {seq} of {key:?} arrived and is said to be lost"),

@@ -171,8 +171,8 @@ impl Stream {
                 sequences.get(key).unwrap_or(&none),
                 losses.get(key).unwrap_or(&none),
             );
-            let last = here.last().max(lost.last()).copied().unwrap_or(0);
-            for seq in 1..=last {
+            let end = here.last().max(lost.last()).copied().unwrap_or(0);
+            for seq in 1..=end {
                 match (here.contains(&seq), lost.contains(&seq)) {
                     (true, false) => {}
                     (false, true) => missing += 1,

@@ -52,16 +52,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, target: &std::path::Path, nats_server: &std::path::Path, json: &std::path::Path) -> Result<Command> {
+fn measure(
+    args: &Args,
+    target: &std::path::Path,
+    nats_server: &std::path::Path,
+    json: &std::path::Path,
+) -> Result<Command> {
     let release = |name: &str| target.join("release").join(name);
     // Copies: a build beside us may replace the originals while they are measured.
     let copies = target.join("bench");
     fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
     for name in ["weir-agent", "weir-bench"] {
-        fs::copy(release(name), copies.join(name)).with_context(|| format!("copying {}", release(name).display()))?;
+        fs::copy(release(name), copies.join(name))
+            .with_context(|| format!("copying {}", release(name).display()))?;
     }
     let mut command = privileged(copies.join("weir-bench"), &["run"])?;
-    command.arg("--agent").arg(copies.join("weir-agent")).arg("--nats-server").arg(nats_server);
+    command
+        .arg("--agent")
+        .arg(copies.join("weir-agent"))
+        .arg("--nats-server")
+        .arg(nats_server);
     command.arg("--json").arg(json);
     if let Some(markdown) = &args.markdown {
         command.arg("--markdown").arg(markdown);

@@ -102,7 +102,16 @@ impl FileWatch {
         interest.renew(&files, &mut watcher)?;
         share(&shared, &interest);
         let (stop, stopped) = bounded(0);
-        let run = move || run(&files, &mut watcher, (interest, &shared), &changes, &stopped, &rereads);
+        let run = move || {
+            run(
+                &files,
+                &mut watcher,
+                (interest, &shared),
+                &changes,
+                &stopped,
+                &rereads,
+            )
+        };
         let thread = thread::Builder::new()
             .name("weir-config".into())
             .spawn(run)

@@ -65,7 +65,7 @@ async fn hundred_edits_under_a_flood_lose_nothing_and_restart_nothing() -> TestR
         let mut events = Events::of(&world.cluster, &profile.name).await?;
         events.until_count(acked, DELIVERY_LIMIT).await?;
         assert_eq!(events.distinct(), acked);
-        println!("{acked} events of {} edits", EDITS);
+        println!("{acked} events of {EDITS} edits");
         let mut generations = std::collections::BTreeSet::new();
         for event in &events.all {
             let generation: u64 = event.data["generation"].as_str().unwrap_or_default().parse()?;

@@ -1,4 +1,4 @@
-//! Weir under a GitOps tool: no drift, no fight over fields, and a status that such tools understand.
+//! Weir under a `GitOps` tool: no drift, no fight over fields, and a status that such tools understand.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn second_apply_finds_no_drift() -> TestResult {
     .await
 }
 
-/// Scenario: somebody labels and annotates the agents' DaemonSet and a profile with a field manager of their own; then
+/// Scenario: somebody labels and annotates the agents' `DaemonSet` and a profile with a field manager of their own; then
 /// the profile is edited.
 /// Guarantees: the labels are there after the operator's visits, and the operator does not fight for them.
 #[tokio::test]

@@ -110,7 +110,7 @@ impl FileWatch {
                 &changes,
                 &stopped,
                 &rereads,
-            )
+            );
         };
         let thread = thread::Builder::new()
             .name("weir-config".into())

@@ -83,10 +83,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 begin.elapsed().as_secs(),
                 procfs::load()
             );
-            let found = measure(*group, &mut ctx).with_context(|| format!("measuring {name}"))?;
-            rows.extend(found);
+            match measure(*group, &mut ctx).with_context(|| format!("measuring {name}")) {
+                Ok(found) => rows.extend(found),
+                Err(error) => ctx.skipped.push(format!("FAILED: {error:#}")),
+            }
         }
     }
+    let failed = ctx.skipped.iter().any(|skipped| skipped.starts_with("FAILED"));
     let report = Report {
         machine,
         load_after: procfs::load(),
@@ -98,6 +101,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     write(&args.json, &serde_json::to_string_pretty(&report)?)?;
     if let Some(markdown) = &args.markdown {
         write(markdown, &report.markdown())?;
+    }
+    if failed {
+        bail!("not everything could be measured, see above");
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::storm::{Made, Plan, Storm, Target};
 const ROUNDS: usize = 7;
 const STORM: Duration = Duration::from_millis(400);
 /// Opens that show whether a tool sees them yet.
-const PROBE: u64 = 20_000;
+const PROBE: u64 = 2_000;
 /// What the tools write of an open at least.
 const BYTES_PER_OPEN: u64 = 10;
 /// What perf writes of the two events of an open, about.
@@ -39,6 +39,9 @@ struct Way {
     wall: Vec<f64>,
     /// Bytes of output per open.
     kept: Vec<f64>,
+    /// Not ours: it may fail.
+    peer: bool,
+    failed: bool,
 }
 
 /// A storm, and what the tool that observed it wrote.
@@ -67,7 +70,7 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
         target: &target,
         scratch: scratch.path(),
     };
-    let mut ways = vec![way("untraced", untraced), way("weir-agent", weir)];
+    let mut ways = vec![way("untraced", untraced, false), way("weir-agent", weir, false)];
     for (name, program, run) in [
         ("perf record", "perf", perf as fn(&Bench<'_>) -> Result<Seen>),
         ("bpftrace", "bpftrace", bpftrace),
@@ -77,7 +80,7 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
             .output()
             .is_ok_and(|output| output.status.success())
         {
-            ways.push(way(name, run));
+            ways.push(way(name, run, true));
         } else {
             ctx.skipped.push(format!(
                 "the cost of {name}: it is not installed (cargo xtask setup --bench)"
@@ -85,13 +88,28 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
         }
     }
     for _ in 0..ROUNDS {
-        for way in &mut ways {
-            let Seen { made, bytes } = (way.run)(&bench).with_context(|| format!("under {}", way.name))?;
+        for way in ways.iter_mut().filter(|way| !way.failed) {
+            let seen = (way.run)(&bench).with_context(|| format!("under {}", way.name));
+            // A peer that fails is a comparison less; ours that fails is a failure.
+            let Seen { made, bytes } = match seen {
+                Ok(seen) => seen,
+                Err(error) if way.peer => {
+                    eprintln!("        {error:#}");
+                    way.failed = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             way.cpu.push(float(made.cpu_ns) / float(made.opens));
             way.wall.push(float(made.wall_ns) / float(made.opens));
             way.kept.push(float(bytes) / float(made.opens));
         }
     }
+    for way in ways.iter().filter(|way| way.failed) {
+        ctx.skipped
+            .push(format!("the cost beside {}: it failed in a round", way.name));
+    }
+    ways.retain(|way| !way.failed);
     let mut ways = ways.into_iter().map(|way| {
         (
             way.name,
@@ -144,13 +162,15 @@ pub(super) fn rows(ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn way(name: &'static str, run: fn(&Bench<'_>) -> Result<Seen>) -> Way {
+fn way(name: &'static str, run: fn(&Bench<'_>) -> Result<Seen>, peer: bool) -> Way {
     Way {
         name,
         run,
         cpu: Vec::new(),
         wall: Vec::new(),
         kept: Vec::new(),
+        peer,
+        failed: false,
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn opens(mode: &str, prefix: &str, events: &[Event], sink: Sink<'_>) 
 pub(crate) fn kinds(kinds: &[&str], sink: Sink<'_>) -> String {
     let mut text = profile("Active");
     for kind in kinds {
+        // Writing to a String cannot fail.
         writeln!(text, "    - {{name: {}, kind: {kind}}}", kind.replace('.', "-")).ok();
     }
     text + &document(sink)

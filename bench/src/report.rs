@@ -199,9 +199,11 @@ impl Report {
             self.seconds, self.load_after
         );
         for row in self.rows.iter().filter(|row| !row.note.is_empty()) {
+            // Writing to a String cannot fail.
             writeln!(text, "* {}: {}", row.what, row.note).ok();
         }
         for skipped in &self.skipped {
+            // As above.
             writeln!(text, "* skipped: {skipped}").ok();
         }
         text

@@ -286,8 +286,9 @@ impl Publisher {
     pub async fn drain(&self, deadline: Instant) -> DrainReport {
         let mut report = DrainReport::default();
         for sink in self.handle.directory.all_sinks() {
-            // Late or not, `shed_all` finds what is left.
-            timeout_at(deadline, sink.queue.idle()).await.ok();
+            if timeout_at(deadline, sink.queue.idle()).await.is_err() {
+                tracing::debug!(sink = %sink.settings.name, "out of time; shedding what is left");
+            }
             report.shed_events += sink.shed_all(LossReason::Shutdown);
         }
         report
@@ -297,8 +298,11 @@ impl Publisher {
     pub async fn finish(self, deadline: Instant) -> DrainReport {
         let mut report = self.drain(deadline).await;
         for sink in self.handle.directory.all_sinks() {
-            timeout_at(deadline, sink.agent.idle()).await.ok();
-            report.agent_events_left += sink.agent.waiting();
+            if timeout_at(deadline, sink.agent.idle()).await.is_err() {
+                let left = sink.agent.waiting();
+                tracing::warn!(sink = %sink.settings.name, left, "out of time; the last agent events were not sent");
+                report.agent_events_left += left;
+            }
             sink.stop.cancel();
         }
         drop(self.starts);
@@ -337,14 +341,17 @@ impl Directory {
     /// Lets a removed sink take what it still can, and sheds the rest.
     async fn retire(&self, sink: Arc<SinkShared>) {
         let grace = self.parts.retire_grace;
-        timeout(grace, sink.queue.idle()).await.ok();
+        if timeout(grace, sink.queue.idle()).await.is_err() {
+            tracing::debug!(sink = %sink.settings.name, "out of time; shedding what is left");
+        }
         let events = sink.shed_all(LossReason::SinkRemoved);
         if events > 0 {
             tracing::warn!(sink = %sink.settings.name, events, "a removed sink did not take everything in time");
         }
         let replaced = self.sinks().current.contains_key(&sink.settings.name);
-        if !replaced {
-            timeout(grace, sink.agent.idle()).await.ok();
+        if !replaced && timeout(grace, sink.agent.idle()).await.is_err() {
+            let left = sink.agent.waiting();
+            tracing::warn!(sink = %sink.settings.name, left, "a removed sink did not take its last agent events in time");
         }
         sink.stop.cancel();
         sink.state.remove(replaced);

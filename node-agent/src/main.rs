@@ -6,6 +6,7 @@ use clap::Parser as _;
 use weir_node_agent::cli::{Cli, Command, Output};
 use weir_node_agent::config::check;
 use weir_node_agent::{probe, run};
+use weir_runtime::error::chain;
 use weir_runtime::exit::{Exit, on_panic};
 use weir_runtime::telemetry::{self, Format};
 
@@ -72,13 +73,7 @@ fn print(text: &str) -> Exit {
     }
 }
 
-fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
+fn fail(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
     eprintln!("weir-agent: {}", chain(error));
     exit
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

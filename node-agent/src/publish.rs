@@ -13,7 +13,6 @@ pub mod codes;
 mod compress;
 pub mod credentials;
 mod delivery;
-pub mod ensure;
 mod file;
 pub mod identity;
 pub mod metrics;

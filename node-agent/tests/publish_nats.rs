@@ -23,9 +23,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
-use weir_node_agent::publish::ensure::{Storage, StreamSettings};
 use weir_node_agent::publish::settings::{NatsSettings, TlsSettings};
 use weir_node_agent::publish::{AgentEvent, AgentSlot, DrainReport, LossReason, Target, TroubleKind};
+use weir_profile::api::Storage;
+use weir_runtime::stream::StreamSettings;
 
 use crate::rig::{EVENTS, PREFIX, Rig, SINK, STREAM, agent_message, nats};
 use crate::server::{Server, create_stream, stored};
@@ -514,12 +515,36 @@ async fn publish_ensuring_its_stream_creates_and_grows_but_never_shrinks_it() {
         .expect("runs");
     let remedy = rig.until_degraded(TroubleKind::StreamConflict).await;
     assert!(
-        remedy.contains("max_bytes is 134217728, asked for is 67108864"),
+        remedy.contains("maxBytes is 134217728, asked for is 67108864"),
         "{remedy}"
     );
     rig.push_many(2);
     rig.until_acked(6).await;
     assert_eq!(max_bytes().await, 128 * 1024 * 1024);
+}
+
+/// *Scenario:* the stream that the sink ensures exists, is larger than asked for, and lacks the sink's subjects.
+/// *Guarantees:* `StreamConflict` names the size, which stays; the subject is added, and events are acked.
+#[tokio::test]
+async fn publish_ensuring_a_larger_stream_adds_the_missing_subject() {
+    let Some(server) = Server::start("").await else {
+        return;
+    };
+    let jetstream = server.jetstream().await;
+    create_stream(&jetstream, STREAM, &["other.>"]).await;
+    let rig = Rig::start(nats_target(NatsSettings {
+        ensure: Some(wanted_stream()),
+        ..nats(&server.url())
+    }))
+    .await;
+    rig.push_many(2);
+    let remedy = rig.until_degraded(TroubleKind::StreamConflict).await;
+    assert!(remedy.contains("maxBytes is unbounded"), "{remedy}");
+    rig.until_acked(2).await;
+    let stream = jetstream.get_stream(STREAM).await.expect("is there");
+    let config = &stream.cached_info().config;
+    assert_eq!(config.subjects, ["other.>", SUBJECTS[0]]);
+    assert_eq!(config.max_bytes, -1);
 }
 
 /// *Scenario:* a sink that compresses.

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub use weir_runtime::error::chain;
+
 /// A server that accepts a connection and then says nothing must not hold a controller up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -73,19 +75,4 @@ impl ApiError {
     pub fn is_conflict(&self) -> bool {
         matches!(&*self.source, kube::Error::Api(status) if status.is_conflict())
     }
-}
-
-/// An error and its sources in one line; a source that its error already quotes is not repeated.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let inner = source.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        next = source.source();
-    }
-    text
 }

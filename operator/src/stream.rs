@@ -1,33 +1,20 @@
-//! Makes or checks a sink's `JetStream` stream. An existing stream is never shrunk or replaced.
+//! Makes or checks a sink's `JetStream` stream, and says what came of it in the words of conditions.
 
 mod connect;
-mod plan;
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream;
+use async_nats::jetstream::context::Context;
 use weir_profile::api::{ConditionReason, Manage};
+use weir_runtime::error::chain;
+use weir_runtime::stream::{Ensured, StreamError, StreamSettings, ensure, verify};
 
 pub use connect::{Access, Login};
-pub use plan::{Difference, Plan, Wanted, covers, plan};
-
-use crate::error::chain;
 
 /// Time for everything: a server that does not answer must not hold up other sinks.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What was found or done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ensured {
-    /// It was missing, and is there now.
-    Created,
-    /// It was smaller, and is as asked for now.
-    Grown,
-    /// It was as asked for.
-    Present,
-}
 
 /// Why the stream is not as asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,15 +39,19 @@ impl StreamTrouble {
 }
 
 /// Connects, then creates, grows or checks the stream.
-pub async fn ensure(access: &Access, wanted: &Wanted, manage: Manage) -> Result<Ensured, StreamTrouble> {
+pub async fn settle(
+    access: &Access,
+    wanted: &StreamSettings,
+    manage: Manage,
+) -> Result<Ensured, StreamTrouble> {
     let work = async {
         let client = access.connect().await?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
-        let outcome = settle(&context, wanted, manage).await;
+        let outcome = act(&context, wanted, manage).await;
         // The connection is closed with the client; what it still had to say is of no interest.
         drop(client);
-        outcome
+        outcome.map_err(|error| trouble(&error))
     };
     tokio::time::timeout(TIMEOUT, work)
         .await
@@ -77,58 +68,38 @@ pub async fn ensure(access: &Access, wanted: &Wanted, manage: Manage) -> Result<
         })
 }
 
-async fn settle(context: &Context, wanted: &Wanted, manage: Manage) -> Result<Ensured, StreamTrouble> {
-    let name = &wanted.name;
-    let has = match context.get_stream(name).await {
-        Ok(stream) => stream.cached_info().config.clone(),
-        Err(error) if is_missing(&error) && manage == Manage::External => {
-            let message = format!("stream '{name}' is not there; create it, or set stream.manage to Ensure");
-            return Err(StreamTrouble::new(ConditionReason::StreamMissing, true, message));
-        }
-        Err(error) if is_missing(&error) => {
-            return match context.create_stream(wanted.fresh()).await {
-                Ok(_) => Ok(Ensured::Created),
-                Err(error) => Err(refused("create", name, &error)),
-            };
-        }
-        Err(error) => return Err(refused("look at", name, &error)),
-    };
-    match (plan(&has, wanted), manage) {
-        (Plan::Keep, _) => Ok(Ensured::Present),
-        (Plan::Grow(config), Manage::Ensure) => match context.update_stream(config.as_ref()).await {
-            Ok(_) => Ok(Ensured::Grown),
-            Err(error) => Err(refused("grow", name, &error)),
-        },
-        // Somebody else's stream may be of any size, as long as it takes the subjects.
-        (Plan::Grow(_) | Plan::Conflict(_), Manage::External) => {
-            let missing: Vec<&str> = wanted.uncovered(&has).collect();
-            if missing.is_empty() {
-                return Ok(Ensured::Present);
-            }
-            let message = format!(
-                "stream '{name}' does not take {}; add the subject to it",
-                missing.join(", ")
-            );
-            Err(StreamTrouble::new(ConditionReason::StreamConflict, true, message))
-        }
-        (Plan::Conflict(differences), Manage::Ensure) => {
-            let list = differences
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
-            let message = format!(
-                "stream '{name}' exists with other settings, and is never shrunk or replaced: {list}; change the stream or the sink"
-            );
-            Err(StreamTrouble::new(ConditionReason::StreamConflict, true, message))
-        }
+async fn act(context: &Context, wanted: &StreamSettings, manage: Manage) -> Result<Ensured, StreamError> {
+    match manage {
+        Manage::Ensure => ensure(context, wanted).await,
+        Manage::External => verify(context, &wanted.name, &wanted.subjects)
+            .await
+            .map(|()| Ensured::Present),
     }
 }
 
-fn refused(action: &str, name: &str, error: &(dyn std::error::Error + 'static)) -> StreamTrouble {
+fn trouble(error: &StreamError) -> StreamTrouble {
     let text = chain(error);
+    let (reason, permanent, remedy) = match error {
+        StreamError::Missing { .. } => (
+            ConditionReason::StreamMissing,
+            true,
+            "create it, or set stream.manage to Ensure",
+        ),
+        StreamError::NotTaken { .. } => (ConditionReason::StreamConflict, true, "add the subject to it"),
+        StreamError::Conflict { .. } => (
+            ConditionReason::StreamConflict,
+            true,
+            "it is never shrunk or replaced: change the stream or the sink",
+        ),
+        StreamError::Look { .. } | StreamError::Create { .. } | StreamError::Grow { .. } => refusal(&text),
+    };
+    StreamTrouble::new(reason, permanent, format!("{text}; {remedy}"))
+}
+
+/// What the server's words mean: its codes do not tell a right that is missing from a server that is.
+fn refusal(text: &str) -> (ConditionReason, bool, &'static str) {
     let lower = text.to_lowercase();
-    let (reason, permanent, remedy) = if lower.contains("overlap") {
+    if lower.contains("overlap") {
         (
             ConditionReason::StreamConflict,
             true,
@@ -154,14 +125,58 @@ fn refused(action: &str, name: &str, error: &(dyn std::error::Error + 'static)) 
         )
     } else {
         (ConditionReason::SinkUnreachable, false, "see the server's log")
-    };
-    StreamTrouble::new(
-        reason,
-        permanent,
-        format!("cannot {action} stream '{name}': {text}; {remedy}"),
-    )
+    }
 }
 
-fn is_missing(error: &GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+#[cfg(test)]
+mod tests {
+    use weir_runtime::stream::Difference;
+
+    use super::*;
+
+    #[test]
+    fn trouble_names_stream_difference_and_remedy() {
+        let conflict = StreamError::Conflict {
+            name: "WEIR".to_owned(),
+            differences: vec![Difference {
+                field: "maxBytes",
+                has: "unbounded".to_owned(),
+                wanted: "5".to_owned(),
+            }],
+        };
+        let trouble = trouble(&conflict);
+        assert_eq!(
+            (trouble.reason, trouble.permanent),
+            (ConditionReason::StreamConflict, true)
+        );
+        for word in ["`WEIR`", "maxBytes is unbounded, asked for is 5", "never shrunk"] {
+            assert!(trouble.message.contains(word), "{trouble}");
+        }
+        let missing = super::trouble(&StreamError::Missing {
+            name: "WEIR".to_owned(),
+        });
+        assert_eq!(missing.reason, ConditionReason::StreamMissing);
+        assert!(missing.message.contains("stream.manage"), "{missing}");
+    }
+
+    #[test]
+    fn refusal_is_told_by_the_servers_words() {
+        for (text, reason, permanent) in [
+            (
+                "subjects overlap with an existing stream",
+                ConditionReason::StreamConflict,
+                true,
+            ),
+            (
+                "Permissions Violation",
+                ConditionReason::AuthenticationFailed,
+                true,
+            ),
+            ("request timed out", ConditionReason::SinkUnreachable, false),
+            ("no responders", ConditionReason::SinkUnreachable, false),
+        ] {
+            let (found, stays, _) = refusal(text);
+            assert_eq!((found, stays), (reason, permanent), "{text}");
+        }
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use weir_profile::api::{Compression, Encoding as PlanEncoding, Manage, Storage as PlanStorage};
-use weir_profile::plan::{NatsTarget, SinkPlan, SinkTarget, StreamPlan, TlsPlan};
+use weir_profile::api::{Compression, Encoding as PlanEncoding, Manage};
+use weir_profile::plan::{NatsTarget, SinkPlan, SinkTarget, TlsPlan};
+use weir_runtime::stream::StreamSettings;
 
-use super::ensure::{Storage, StreamSettings};
 use super::settings::{Encoding, NatsSettings, ServerUrl, SinkSettings, Target, TlsSettings};
 
 /// A planned sink that cannot be used.
@@ -76,7 +75,7 @@ fn nats_settings(
         servers,
         tls,
         credentials,
-        subject_prefix,
+        subject_prefix: _,
         stream,
     } = nats;
     let parse = |server: &String| {
@@ -92,8 +91,7 @@ fn nats_settings(
         credentials_dir: credentials_dir.map(Path::to_path_buf),
         credentials_required: credentials.is_some(),
         stream: Some(stream.name.clone()),
-        ensure: (manage_stream && stream.manage == Manage::Ensure)
-            .then(|| stream_settings(stream, subject_prefix)),
+        ensure: (manage_stream && stream.manage == Manage::Ensure).then(|| StreamSettings::of(nats)),
         compress: false,
         client_name: String::new(),
     })
@@ -114,30 +112,6 @@ fn tls_settings(tls: &TlsPlan, credentials_dir: Option<&Path>) -> TlsSettings {
         client: client
             .as_ref()
             .map(|(certificate, key)| (file(certificate), file(key))),
-    }
-}
-
-fn stream_settings(stream: &StreamPlan, subject_prefix: &str) -> StreamSettings {
-    let StreamPlan {
-        name,
-        manage: _,
-        replicas,
-        storage,
-        max_bytes,
-        max_age_seconds,
-        duplicate_window_seconds,
-    } = stream;
-    StreamSettings {
-        name: name.clone(),
-        subjects: vec![format!("{subject_prefix}.>")],
-        replicas: usize::from(*replicas),
-        storage: match storage {
-            PlanStorage::File => Storage::File,
-            PlanStorage::Memory => Storage::Memory,
-        },
-        max_bytes: Some(*max_bytes),
-        max_age: max_age_seconds.map(Duration::from_secs),
-        duplicate_window: Duration::from_secs(u64::from(*duplicate_window_seconds)),
     }
 }
 

@@ -7,7 +7,7 @@ use async_nats::ServerAddr;
 
 pub use weir_events::Encoding;
 
-use super::ensure::StreamSettings;
+use weir_runtime::stream::StreamSettings;
 
 /// One sink.
 #[derive(Debug, Clone, PartialEq, Eq)]

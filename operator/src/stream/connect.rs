@@ -10,7 +10,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use weir_profile::api::ConditionReason;
 
 use super::StreamTrouble;
-use crate::error::chain;
+use weir_runtime::error::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Length of an NKEY seed: 2 prefix bytes, 32 bytes of key and a 2-byte checksum in base32.

@@ -12,6 +12,7 @@ use async_nats::{
 };
 use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
+use weir_runtime::error::chain;
 
 use crate::publish::credentials::{Credentials, CredentialsError, Login};
 use crate::publish::settings::{NatsSettings, ServerUrl};
@@ -280,18 +281,4 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-/// An error and its sources in one line; a source that its error already quotes is not repeated.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let inner = source.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        next = source.source();
-    }
-    text
 }

@@ -11,15 +11,16 @@ use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use weir_runtime::backoff::Backoff;
+use weir_runtime::error::chain;
+use weir_runtime::stream;
 
-use super::connect::{Connection, chain};
+use super::connect::Connection;
 use super::verdict::{
     ACK_TIMEOUT, Diagnosis, Failure, ensure_trouble, failure, look_at_stream, not_permitted, trouble,
 };
 use crate::publish::compress::compressed;
 use crate::publish::credentials::{CredentialFiles, Credentials};
 use crate::publish::delivery::SinkShared;
-use crate::publish::ensure;
 use crate::publish::pace::{Pace, WINDOW_BATCHES};
 use crate::publish::queue::Taken;
 use crate::publish::settings::NatsSettings;
@@ -128,7 +129,7 @@ impl<'a> Session<'a> {
         self.sink
             .set_server_max_payload(self.connection.client.max_payload());
         if let Some(stream) = &self.settings.ensure {
-            match ensure::ensure(&self.jetstream, stream).await {
+            match stream::ensure(&self.jetstream, stream).await {
                 Ok(done) => {
                     tracing::info!(sink = %self.sink.settings.name, stream = stream.name, ?done, "stream");
                 }
@@ -417,7 +418,7 @@ impl<'a> Session<'a> {
         let (ensured, expected) = (self.settings.ensure.clone(), self.settings.stream.clone());
         self.answers.push(Box::pin(async move {
             let diagnosis = match (ensured, expected) {
-                (Some(stream), _) => match ensure::ensure(&jetstream, &stream).await {
+                (Some(stream), _) => match stream::ensure(&jetstream, &stream).await {
                     Ok(_) => Diagnosis::Fine,
                     Err(error) => Diagnosis::Trouble(ensure_trouble(&error)),
                 },

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, Context};
+use weir_runtime::error::chain;
+use weir_runtime::stream::{StreamError, verify};
 
-use super::connect::chain;
 use crate::publish::codes::{Verdict, verdict};
-use crate::publish::ensure::{EnsureError, covers, is_missing};
 use crate::publish::metrics::Retry;
 use crate::publish::outcome::LossReason;
 use crate::publish::state::{Trouble, TroubleKind};
@@ -79,30 +79,30 @@ pub(super) fn trouble(
 }
 
 pub(super) async fn look_at_stream(jetstream: &Context, stream: &str, subject: &str) -> Diagnosis {
-    match jetstream.get_stream(stream).await {
-        Ok(found) => {
-            let subjects = &found.cached_info().config.subjects;
-            if subjects.iter().any(|filter| covers(filter, subject)) {
-                return Diagnosis::Fine;
-            }
-            Diagnosis::Trouble(Trouble {
-                kind: TroubleKind::SubjectNotTaken,
-                message: format!("the stream `{stream}` takes {subjects:?}, and not `{subject}`"),
-                remedy: format!(
-                    "add the subject to the stream `{stream}`, or change the sink's subject prefix"
-                ),
-            })
-        }
-        Err(error) if is_missing(&error) => Diagnosis::Trouble(Trouble {
-            kind: TroubleKind::StreamMissing,
-            message: format!("the stream `{stream}` does not exist; `{subject}` has nowhere to go"),
-            remedy: format!(
-                "create the stream `{stream}`, or let the sink manage it (`stream.manage: Ensure`)"
-            ),
-        }),
+    let error = match verify(jetstream, stream, &[subject.to_owned()]).await {
+        Ok(()) => return Diagnosis::Fine,
+        Err(error) => error,
+    };
+    let (kind, remedy) = match &error {
+        StreamError::Missing { .. } => (
+            TroubleKind::StreamMissing,
+            format!("create the stream `{stream}`, or let the sink manage it (`stream.manage: Ensure`)"),
+        ),
+        StreamError::NotTaken { .. } => (
+            TroubleKind::SubjectNotTaken,
+            format!("add the subject to the stream `{stream}`, or change the sink's subject prefix"),
+        ),
         // A publish-only user may not look; the first trouble stands.
-        Err(_) => Diagnosis::Unknown,
-    }
+        StreamError::Look { .. }
+        | StreamError::Create { .. }
+        | StreamError::Grow { .. }
+        | StreamError::Conflict { .. } => return Diagnosis::Unknown,
+    };
+    Diagnosis::Trouble(Trouble {
+        kind,
+        message: chain(&error),
+        remedy,
+    })
 }
 
 pub(super) fn not_permitted(text: &str) -> Trouble {
@@ -113,9 +113,9 @@ pub(super) fn not_permitted(text: &str) -> Trouble {
     }
 }
 
-pub(super) fn ensure_trouble(error: &EnsureError) -> Trouble {
+pub(super) fn ensure_trouble(error: &StreamError) -> Trouble {
     let (kind, remedy) = match (error, error.code().map(verdict)) {
-        (EnsureError::Conflict { .. }, _) => (
+        (StreamError::Conflict { .. }, _) => (
             TroubleKind::StreamConflict,
             "ask for what the stream has, or change the stream by hand; Weir never shrinks or replaces one",
         ),
@@ -127,7 +127,7 @@ pub(super) fn ensure_trouble(error: &EnsureError) -> Trouble {
             TroubleKind::StreamFull,
             "ask for a smaller stream, or raise the limits of the account or server",
         ),
-        (EnsureError::Look { .. }, None) => (
+        (StreamError::Look { .. }, None) => (
             TroubleKind::JetStreamOff,
             "start nats-server with JetStream (-js), or let the user publish to `$JS.API.>`",
         ),

@@ -2,9 +2,11 @@
 
 use std::marker::PhantomData;
 
+use weir_runtime::stream::Ensured;
+
 use super::Resources;
 use crate::controller::{Applied, Prepared};
-use crate::stream::{Ensured, StreamTrouble, ensure};
+use crate::stream::{StreamTrouble, settle};
 
 /// What came of it. Made only here, so that a status cannot speak of a stream that nobody asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) async fn apply(resources: &Resources<Prepared>) -> Outcome {
         manage,
         stage: _,
     } = resources;
-    let result = ensure(access, stream, *manage).await;
+    let result = settle(access, stream, *manage).await;
     match &result {
         Ok(Ensured::Created) => tracing::info!(stream = stream.name, "stream created"),
         Ok(Ensured::Grown) => tracing::info!(stream = stream.name, "stream grown"),

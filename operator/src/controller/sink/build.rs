@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 
 use weir_profile::api::Manage;
+use weir_runtime::stream::StreamSettings;
 
 use super::ValidatedSink;
 use crate::controller::Prepared;
-use crate::stream::{Access, Wanted};
+use crate::stream::Access;
 
 /// A sink's stream and the way to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +15,7 @@ pub struct Resources<Stage> {
     /// How to reach the server.
     pub access: Access,
     /// The stream.
-    pub stream: Wanted,
+    pub stream: StreamSettings,
     /// Who makes it.
     pub manage: Manage,
     pub(super) stage: PhantomData<Stage>,
@@ -30,7 +31,7 @@ pub fn build(sink: &ValidatedSink) -> Resources<Prepared> {
     } = sink;
     Resources {
         access: access.clone(),
-        stream: Wanted::of(target),
+        stream: StreamSettings::of(target),
         manage: *manage,
         stage: PhantomData,
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use weir_profile::api::{ConditionReason as R, ConditionStatus, ConditionType, Manage};
+use weir_runtime::stream::Ensured;
 
 use super::{FoundSecret, Inputs, Outcome, build, status, validate};
 use crate::context::GuardedSink;
-use crate::stream::{Ensured, Login, StreamTrouble};
+use crate::stream::{Login, StreamTrouble};
 
 const FULL: &str = "
 apiVersion: weir.dev/v1alpha1
@@ -70,7 +71,7 @@ fn sink_full_uses_the_admin_login_for_the_stream() {
             resources.stream.max_bytes,
             resources.stream.max_age.unwrap().as_secs()
         ),
-        (2 << 30, 600)
+        (Some(2 << 30), 600)
     );
 }
 

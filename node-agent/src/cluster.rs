@@ -21,6 +21,7 @@ pub mod objects;
 pub mod pods;
 pub mod report;
 pub mod status;
+mod watching;
 pub mod writer;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use kube::api::Api;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 use weir_runtime::admin::{AdminError, AdminServer};
+use weir_runtime::backoff::Backoff;
 use weir_runtime::metrics::Metrics;
 use weir_runtime::readiness::Readiness;
 use weir_runtime::shutdown::{Shutdown, SignalError};
@@ -27,6 +28,7 @@ use crate::settings::Settings;
 /// Time to finish visits and to let go of the Lease.
 const GRACE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_FIRST: Duration = Duration::from_millis(500);
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +69,28 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         agents: args.agent_namespace,
     };
     let pod = std::env::var("POD_NAME").ok();
-    let image = settings.agent_image(
-        own_image(&client, &namespaces.system, pod.as_deref())
-            .await
-            .as_deref(),
+    let stop = shutdown.token();
+    let (readiness, metrics) = (
+        Readiness::new(),
+        Metrics::new("operator", env!("CARGO_PKG_VERSION")),
     );
+    let started = readiness.gate("started");
+    let mut supervisor = Supervisor::new(shutdown.clone());
+    // Before anything is asked of the API server, whose absence must not look like a hung operator.
+    supervisor.spawn(
+        "admin",
+        admin.serve(
+            readiness.clone(),
+            metrics.clone(),
+            axum::Router::new(),
+            stop.clone(),
+        ),
+    );
+    let Some(own) = own_image(&client, &namespaces.system, pod.as_deref(), &settings, &stop).await else {
+        return Ok(supervisor.run().await?);
+    };
+    started.open();
+    let image = settings.agent_image(own.as_deref());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         agent_image = image,
@@ -79,11 +98,6 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         "starting"
     );
 
-    let (readiness, metrics) = (
-        Readiness::new(),
-        Metrics::new("operator", env!("CARGO_PKG_VERSION")),
-    );
-    let stop = shutdown.token();
     let installed = CancellationToken::new();
     let (context, watches) = watches::prepare(
         client.clone(),
@@ -103,11 +117,6 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         registry.register("leader", "1 while this instance holds the Lease", leader.clone());
     });
 
-    let mut supervisor = Supervisor::new(shutdown.clone());
-    supervisor.spawn(
-        "admin",
-        admin.serve(readiness.clone(), metrics, axum::Router::new(), stop.clone()),
-    );
     let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
     let crds = crate::crds::run(
         client.clone(),
@@ -172,25 +181,42 @@ async fn client() -> Result<Client, RunError> {
     Client::try_from(config).map_err(|error| RunError::Access(Box::new(error)))
 }
 
-/// The image of the pod that this process runs in, so that the agents come from the same registry and release.
-async fn own_image(client: &Client, namespace: &str, pod: Option<&str>) -> Option<String> {
+/// The image of the pod that this process runs in, so that the agents come from the same registry and release; asked
+/// for until it is known, for a wrong guess would replace every agent. `None` when the process is to stop.
+#[expect(
+    clippy::option_option,
+    reason = "whether to go on, and whether there is an image to go by"
+)]
+async fn own_image(
+    client: &Client,
+    namespace: &str,
+    pod: Option<&str>,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Option<Option<String>> {
+    let Some(pod) = pod.filter(|_| !settings.names_agent_image()) else {
+        return Some(None);
+    };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod?)).await {
-        Ok(Ok(pod)) => pod
-            .spec?
-            .containers
-            .into_iter()
-            .find_map(|container| container.image),
-        Ok(Err(error)) => {
-            tracing::warn!(
-                error = chain(&error),
-                "the operator's own pod cannot be read; agents use the released image"
-            );
-            None
-        }
-        Err(_elapsed) => {
-            tracing::warn!("the API server did not answer in time; agents use the released image");
-            None
+    let mut retry = Backoff::new(RETRY_FIRST, CONNECT_TIMEOUT);
+    loop {
+        let trouble = match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod)).await {
+            Ok(Ok(pod)) => {
+                let containers = pod.spec.into_iter().flat_map(|spec| spec.containers);
+                return Some(containers.filter_map(|container| container.image).next());
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_elapsed) => "the API server does not answer".to_owned(),
+        };
+        tracing::warn!(
+            error = trouble,
+            pod,
+            "the operator's own pod cannot be read, beside whose image the agents' is; trying again. \
+             Apply the manifests' RBAC, or name agent.image in the operator's settings"
+        );
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(retry.next(rand::random())) => {}
         }
     }
 }

@@ -259,6 +259,12 @@ impl Settings {
         }
     }
 
+    /// Whether the agents' image does not depend on the operator's own.
+    #[must_use]
+    pub fn names_agent_image(&self) -> bool {
+        self.agent.image.is_some()
+    }
+
     /// The agents' image: as set, else beside the operator's own image, else the released one of this version.
     #[must_use]
     pub fn agent_image(&self, own_image: Option<&str>) -> String {

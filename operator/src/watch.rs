@@ -4,18 +4,22 @@ pub mod slim;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::pin::pin;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::Api;
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_runtime::error::chain;
+use weir_runtime::patience::Patience;
 use weir_runtime::readiness::Gate;
 
-use crate::error::chain;
+/// Longest wait before a watch that failed is taken up again.
+const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// Follows until `stop`. It is established once a first complete list was read.
 pub async fn follow<K>(
@@ -28,17 +32,32 @@ pub async fn follow<K>(
 ) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut stream = pin!(watch(api, config).default_backoff());
+    let mut stream = watch(api.clone(), config.clone()).boxed();
+    let (mut patience, start) = (Patience::new(RETRY_CAP), Instant::now());
+    let mut wait = Duration::ZERO;
     let mut complaint: Option<String> = None;
     loop {
+        let next = async {
+            tokio::time::sleep(wait).await;
+            stream.next().await
+        };
         let event = tokio::select! {
             () = stop.cancelled() => return,
-            event = stream.next() => event,
+            event = next => event,
         };
+        wait = Duration::ZERO;
         match event {
             // A watcher's stream has no end.
             None => return,
             Some(Err(error)) => {
+                let now = start.elapsed();
+                wait = if code(&error) == 410 {
+                    // The client itself would ask for the same version for ever when the refusal is no watch's event.
+                    stream = watch(api.clone(), config.clone()).boxed();
+                    patience.outdated(now, rand::random())
+                } else {
+                    patience.failed(now, rand::random())
+                };
                 let text = format!("{}{}", chain(&error), remedy(&error));
                 if complaint.as_ref() == Some(&text) {
                     tracing::debug!(what, error = text, "watching failed again");
@@ -90,15 +109,19 @@ impl Established {
     }
 }
 
-fn remedy(error: &watcher::Error) -> &'static str {
-    let code = match error {
+/// What the API server answered; 0 when it did not.
+fn code(error: &watcher::Error) -> u16 {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status.code,
         _ => 0,
-    };
-    match code {
+    }
+}
+
+fn remedy(error: &watcher::Error) -> &'static str {
+    match code(error) {
         401 => "; the token is not accepted: check the ServiceAccount",
         403 => "; the operator's role does not allow it: apply the manifests' RBAC again",
         404 => "; the definition is not installed: apply the CRDs",

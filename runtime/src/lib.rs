@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod error;
 pub mod exit;
 pub mod metrics;
+pub mod patience;
 pub mod readiness;
 pub mod shutdown;
 pub mod stream;

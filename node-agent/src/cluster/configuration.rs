@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event, ListSemantic};
-use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,14 +16,14 @@ use weir_profile::{CollectorProfile, CollectorSink};
 use weir_runtime::backoff::Backoff;
 
 use super::cache::Cache;
-use super::fleet::{Fleet, watch_timeout_seconds};
+use super::fleet::Fleet;
 use super::objects::{Fetched, Kind, Meta, Objects, Saved, Wanted};
+use super::watching;
 use crate::config::Desired;
 
 /// Longest wait for one GET.
 const GET_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// The task.
 pub struct Configuration {
@@ -73,11 +72,11 @@ impl Configuration {
 
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let start = Fleet::read(&self.credentials).spread(rand::random());
+        let fleet = Fleet::read(&self.credentials);
         let delayed = async {
-            tokio::time::sleep(start).await;
-            let profiles = metas::<CollectorProfile>(&self.client).boxed();
-            let sinks = metas::<CollectorSink>(&self.client).boxed();
+            tokio::time::sleep(fleet.spread(rand::random())).await;
+            let profiles = metas::<CollectorProfile>(&self.client, fleet).boxed();
+            let sinks = metas::<CollectorSink>(&self.client, fleet).boxed();
             (profiles, sinks)
         };
         let streams = tokio::select! {
@@ -93,7 +92,7 @@ impl Configuration {
         S: Stream<Item = watcher::Result<Event<Meta>>> + Unpin,
     {
         let (mut listed_profiles, mut listed_sinks) = (Vec::new(), Vec::new());
-        let mut retry = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
         let mut fetch_at: Option<Instant> = None;
         loop {
             let due = fetch_at.unwrap_or_else(Instant::now);
@@ -207,25 +206,17 @@ impl Configuration {
     }
 }
 
-/// Watches a kind's metadata. An error is followed by a pause and a new attempt; the stream never ends.
-fn metas<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<Meta>>> + Send + use<K>
+/// Watches a kind's metadata; the stream never ends.
+fn metas<K>(client: &Client, fleet: Fleet) -> impl Stream<Item = watcher::Result<Event<Meta>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
 {
-    watch_objects(Api::<PartialObjectMeta<K>>::all(client.clone()), watch_config())
-        .default_backoff()
-        .map(|event| event.map(|event| event.map_object(meta)))
-}
-
-/// How everything is watched that the agent watches.
-pub(super) fn watch_config() -> watcher::Config {
-    watcher::Config {
-        timeout: Some(watch_timeout_seconds(rand::random())),
-        list_semantic: ListSemantic::Any,
-        // With a page size the client drops `resourceVersion=0`, and every list would be a quorum read of etcd.
-        page_size: None,
-        ..watcher::Config::default()
-    }
+    watching::events(
+        Api::<PartialObjectMeta<K>>::all(client.clone()),
+        watching::config(),
+        fleet,
+    )
+    .map(|event| event.map(|event| event.map_object(meta)))
 }
 
 fn meta<K>(object: PartialObjectMeta<K>) -> Meta {

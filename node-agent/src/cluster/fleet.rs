@@ -10,6 +10,8 @@ pub const FLEET_FILE: &str = "fleet-size";
 const DEFAULT_NODES: u32 = 100;
 /// Nobody's fleet is larger; a damaged file must not stop the agent for a day.
 const MAX_NODES: u32 = 100_000;
+/// Longest wait of a small fleet's agent.
+const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// A fleet's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,13 @@ impl Fleet {
     #[must_use]
     pub fn spread(self, jitter: u32) -> Duration {
         share(Duration::from_millis(2) * self.nodes, jitter)
+    }
+
+    /// Longest wait before what failed is tried again: short, so that the node is current soon after the API server's
+    /// return, and longer for a large fleet, which must not keep a server down that is starting.
+    #[must_use]
+    pub fn retry_cap(self) -> Duration {
+        RETRY_CAP.max(Duration::from_millis(2) * self.nodes)
     }
 
     /// Least time between two writes that only rates cause.
@@ -98,6 +107,8 @@ mod tests {
         assert_eq!(large.spread(u32::MAX), Duration::from_secs(20));
         assert_eq!(large.rate_interval(), Duration::from_secs(200));
         assert_eq!(Fleet { nodes: 10 }.rate_interval(), Duration::from_mins(1));
+        assert_eq!(large.retry_cap(), Duration::from_secs(20));
+        assert_eq!(Fleet { nodes: 10 }.retry_cap(), Duration::from_secs(5));
         for jitter in [0, 1, 12_345, u32::MAX] {
             assert!((180..=290).contains(&watch_timeout_seconds(jitter)));
             let reread = large.reread_interval(jitter).as_secs();

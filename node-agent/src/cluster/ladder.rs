@@ -3,10 +3,14 @@
 use weir_profile::api::Window;
 
 /// The rate to show: the nearest step of 0, 1, 2, 5, 10, 20, 50, ... per second; but the step that is shown stays until
-/// the rate reaches a neighbouring one, half a step beyond where it would otherwise change.
+/// the rate reaches a neighbouring one, half a step beyond where it would otherwise change. Rates are rounded, so that
+/// 1 becomes 0 below 0.5, and 0 becomes something at 1.5.
 #[must_use]
 pub fn step(rate: i64, shown: Option<i64>) -> i64 {
     if let Some(shown) = shown.filter(|&shown| nearest(shown) == shown) {
+        if shown == 0 && rate == 1 {
+            return 0;
+        }
         let (lower, upper) = (below(shown), above(shown));
         if rate == shown || (lower < rate && rate < upper) {
             return shown;
@@ -93,7 +97,8 @@ mod tests {
             (201, 500, 500),
             (200, 500, 200),
             (0, 1, 0),
-            (1, 0, 1),
+            (1, 0, 0),
+            (2, 0, 2),
             (5_000, 1, 5_000),
             (0, 500, 0),
         ] {

@@ -1,18 +1,20 @@
 //! Tells the index of this node's pods and of all namespaces, as they change.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::watch_config;
+use super::fleet::Fleet;
 use super::pods::SlimPod;
+use super::watching;
 use crate::enrich::{Change, Pod};
 
 /// Changes on their way to the drain thread. When it is full the watches wait, and nothing is lost: it holds a whole
@@ -23,6 +25,8 @@ pub const CHANGES: usize = 1_024;
 pub struct Metadata {
     client: Client,
     node: String,
+    /// Where the fleet's size is mounted.
+    credentials: PathBuf,
     changes: mpsc::Sender<Change>,
 }
 
@@ -32,12 +36,13 @@ struct Closed;
 impl Metadata {
     /// For this node. The receiver takes changes with `try_recv` and applies them in order.
     #[must_use]
-    pub fn new(client: Client, node: String) -> (Self, mpsc::Receiver<Change>) {
+    pub fn new(client: Client, node: String, credentials: PathBuf) -> (Self, mpsc::Receiver<Change>) {
         let (changes, receiver) = mpsc::channel(CHANGES);
         (
             Self {
                 client,
                 node,
+                credentials,
                 changes,
             },
             receiver,
@@ -52,15 +57,18 @@ impl Metadata {
         stop.run_until_cancelled(both).await;
     }
 
+    fn fleet(&self) -> Fleet {
+        Fleet::read(&self.credentials)
+    }
+
     async fn tell(&self, change: Change) -> Result<(), Closed> {
         self.changes.send(change).await.map_err(|_| Closed)
     }
 
     async fn pods(&self) -> Closed {
-        let config = watch_config().fields(&format!("spec.nodeName={}", self.node));
-        let mut events = watcher(Api::<SlimPod>::all(self.client.clone()), config)
-            .default_backoff()
-            .boxed();
+        let config = watching::config().fields(&format!("spec.nodeName={}", self.node));
+        let api = Api::<SlimPod>::all(self.client.clone());
+        let mut events = watching::events(api, config, self.fleet()).boxed();
         let mut listed = Vec::new();
         while let Some(event) = events.next().await {
             let told = match event {
@@ -89,7 +97,7 @@ impl Metadata {
 
     async fn namespaces(&self) -> Closed {
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
-        let mut events = watcher(api, watch_config()).default_backoff().boxed();
+        let mut events = watching::events(api, watching::config(), self.fleet()).boxed();
         let mut listed = BTreeMap::new();
         while let Some(event) = events.next().await {
             let told = match event {
@@ -168,7 +176,7 @@ mod tests {
         script.answer("GET", "/api/v1/pods", 200, pods);
         let namespace = json!({"metadata": {"name": "shop", "labels": {"team": "a"}}});
         script.answer("GET", "/api/v1/namespaces", 200, list(&[namespace]));
-        let (task, mut changes) = Metadata::new(client, "node1".into());
+        let (task, mut changes) = Metadata::new(client, "node1".into(), "/nonexistent".into());
         let stop = CancellationToken::new();
         let running = tokio::spawn(task.run(stop.clone()));
         let mut told = Vec::new();

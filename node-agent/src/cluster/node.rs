@@ -18,7 +18,6 @@ use super::fleet::Fleet;
 
 const GET_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// What is needed of the own Node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +91,7 @@ impl OwnNode {
 
     async fn follow(&mut self) {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
-        let mut retry = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
         loop {
             let wait = match timeout(GET_TIMEOUT, api.get(&self.name)).await {
                 Ok(Ok(node)) => {

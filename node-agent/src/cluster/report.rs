@@ -1,12 +1,16 @@
-//! Decides when the node's report is written: on a change of state at once, on a moved rate seldom, else never.
+//! Decides when the node's report is written: on a change of state at once, on a lastingly moved rate seldom, else
+//! never.
 //!
 //! Pure: time is passed in, in milliseconds of any clock that only goes forward.
 
-use weir_profile::CollectorNodeStatus;
-use weir_profile::api::{NodeProfile, Window};
+mod told;
 
+use std::collections::BTreeMap;
+
+use weir_profile::CollectorNodeStatus;
+
+use self::told::Told;
 use super::fleet::Fleet;
-use super::ladder;
 
 /// State changes that may be written one after the other; then one per [`REFILL_MS`].
 const BURST: u64 = 5;
@@ -27,8 +31,14 @@ enum Difference {
 /// The report, and what the API server has of it.
 #[derive(Debug)]
 pub struct Report {
-    /// With rates on the ladder.
+    /// With exact rates.
+    exact: Option<CollectorNodeStatus>,
+    /// With the rates that are told.
     current: Option<CollectorNodeStatus>,
+    /// All profiles' rates together.
+    told: Told,
+    /// Each profile's, by UID.
+    told_of: BTreeMap<String, Told>,
     /// As the API server accepted it.
     written: Option<CollectorNodeStatus>,
     written_at_ms: u64,
@@ -46,7 +56,10 @@ impl Report {
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
         Self {
+            exact: None,
             current: None,
+            told: Told::default(),
+            told_of: BTreeMap::new(),
             written: None,
             written_at_ms: 0,
             spread_until_ms: None,
@@ -63,9 +76,14 @@ impl Report {
     }
 
     /// The node's state as of now, with exact rates. `jitter` spreads what the whole fleet will write.
-    pub fn update(&mut self, mut status: CollectorNodeStatus, jitter: u32, now_ms: u64) {
-        round_rates(&mut status, self.current.as_ref());
-        self.current = Some(status);
+    pub fn update(&mut self, status: CollectorNodeStatus, jitter: u32, now_ms: u64) {
+        self.exact = Some(status);
+        self.look(jitter, now_ms);
+    }
+
+    /// Looks again at what the last update said: a rate may have lasted long enough by now.
+    pub fn look(&mut self, jitter: u32, now_ms: u64) {
+        self.current = self.exact.clone().map(|status| self.tell(status, now_ms));
         match self.difference() {
             Some(Difference::Sinks) if self.spread_until_ms.is_none() => {
                 let wait = u64::try_from(self.fleet.spread(jitter).as_millis()).unwrap_or(u64::MAX);
@@ -80,6 +98,13 @@ impl Report {
             }
             Some(Difference::Rates) | None => self.unwritten_since_ms = None,
         }
+    }
+
+    /// When a moved rate will have lasted long enough; `None` while none has moved.
+    #[must_use]
+    pub fn look_ms(&self) -> Option<u64> {
+        let due = self.told_of.values().filter_map(Told::due_ms);
+        due.chain(self.told.due_ms()).min()
     }
 
     /// When it must be written; `None` while there is nothing to write. A time that is over means now.
@@ -130,6 +155,18 @@ impl Report {
         self.unwritten_since_ms
     }
 
+    fn tell(&mut self, mut status: CollectorNodeStatus, now_ms: u64) -> CollectorNodeStatus {
+        status.window = self.told.tell(status.window, now_ms);
+        let mut told_of = std::mem::take(&mut self.told_of);
+        for profile in &mut status.profiles {
+            // What was told of a profile that is no longer there is forgotten with it.
+            let mut told = told_of.remove(&profile.uid).unwrap_or_default();
+            profile.window = told.tell(profile.window, now_ms);
+            self.told_of.insert(profile.uid.clone(), told);
+        }
+        status
+    }
+
     fn difference(&self) -> Option<Difference> {
         let current = self.current.as_ref()?;
         let Some(written) = &self.written else {
@@ -165,20 +202,6 @@ impl Report {
         } else {
             self.refilled_at_ms.saturating_add(REFILL_MS)
         }
-    }
-}
-
-fn round_rates(status: &mut CollectorNodeStatus, shown: Option<&CollectorNodeStatus>) {
-    let round = |rates: &mut Option<Window>, shown: Option<Window>| {
-        *rates = rates.map(|rates| ladder::window(rates, shown));
-    };
-    round(&mut status.window, shown.and_then(|shown| shown.window));
-    for profile in &mut status.profiles {
-        let same = |shown: &&NodeProfile| shown.uid == profile.uid;
-        let before = shown
-            .and_then(|shown| shown.profiles.iter().find(same))
-            .and_then(|shown| shown.window);
-        round(&mut profile.window, before);
     }
 }
 

@@ -22,7 +22,6 @@ use super::report::Report;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 /// An unwritten state older than this closes the gate.
 const PENDING_MAX: Duration = Duration::from_secs(30);
 /// How often what is pending is looked at.
@@ -94,7 +93,7 @@ impl Writer {
 
     async fn follow(&mut self) {
         let mut report = Report::new(Fleet::read(&self.credentials));
-        let mut retry = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
         let mut not_before = Instant::now();
         let mut reread_at = Instant::now() + Fleet::read(&self.credentials).reread_interval(rand::random());
         let mut status = self.status.clone();
@@ -105,6 +104,7 @@ impl Writer {
             let due = report
                 .due_ms(now_ms)
                 .map(|due| (self.start + Duration::from_millis(due)).max(not_before));
+            let look = report.look_ms().map(|at| self.start + Duration::from_millis(at));
             let pending = report
                 .unwritten_since_ms()
                 .map(|since| now_ms.saturating_sub(since));
@@ -140,6 +140,9 @@ impl Writer {
                     if let Err(error) = self.reread(&mut report).await {
                         tracing::debug!(error = &error as &dyn std::error::Error, "the own report was not read");
                     }
+                }
+                () = sleep_until(look.unwrap_or(reread_at)), if look.is_some() => {
+                    report.look(rand::random(), self.now_ms());
                 }
                 () = tokio::time::sleep(TICK), if pending.is_some() => {}
             }

@@ -92,7 +92,7 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
     let client = client().map_err(system("reach the API server"))?;
     let (configuration, desired) =
         Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
-    let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone());
+    let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone(), credentials.clone());
     let (own_node, node) = OwnNode::new(client.clone(), identity.node.clone(), credentials.clone());
     let own_node = own_node.with_cache(Cache::new(&state_dir));
     let (problems, problem) = watch::channel(Vec::new());

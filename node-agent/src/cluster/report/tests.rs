@@ -1,4 +1,4 @@
-use weir_profile::api::{NodeSink, NodeSinkState};
+use weir_profile::api::{NodeSink, NodeSinkState, Window};
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn quiet_node_writes_nothing() {
 }
 
 #[test]
-fn moved_rate_waits_for_the_interval_since_the_last_write() {
+fn rate_that_begins_waits_for_the_interval_since_the_last_write() {
     let mut report = Report::new(fleet());
     report.update(status(1, 0), 0, 0);
     write(&mut report, 10_000);
@@ -85,6 +85,22 @@ fn moved_rate_waits_for_the_interval_since_the_last_write() {
     assert_eq!(report.due_ms(12_000), Some(12_000));
     write(&mut report, 12_000);
     assert_eq!(report.due_ms(12_000), None);
+}
+
+#[test]
+fn burst_writes_nothing_and_what_lasts_is_written_without_another_update() {
+    let mut report = Report::new(Fleet { nodes: 10 });
+    report.update(status(1, 10), 0, 0);
+    write(&mut report, 0);
+    report.update(status(1, 500), 0, 100_000);
+    report.update(status(1, 10), 0, 160_000);
+    assert_eq!((report.look_ms(), report.due_ms(160_000)), (None, None));
+    report.update(status(1, 0), 0, 200_000);
+    let look = report.look_ms().unwrap();
+    assert_eq!((look, report.due_ms(look - 1)), (275_000, None));
+    report.look(0, look);
+    assert_eq!(report.due_ms(look), Some(60_000), "it is due since long");
+    assert_eq!(report.current().unwrap().window.unwrap().events_per_second, 0);
 }
 
 #[test]

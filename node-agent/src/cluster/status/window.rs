@@ -8,6 +8,8 @@ use weir_profile::api::{ConditionReason, Window as Rates};
 
 /// How far back rates look, milliseconds.
 const WINDOW_MS: u64 = 60_000;
+/// Rates are of at least this time: what happens while an agent starts is not its node's rate.
+const LEAST_MS: u64 = 20_000;
 
 /// What is compared over the window.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,8 +64,7 @@ impl Window {
 
     fn ends(&self) -> Option<(&AgentLedger, &AgentLedger, u64)> {
         let ((from, first), (to, last)) = (self.ledgers.front()?, self.ledgers.back()?);
-        let passed = to.saturating_sub(*from);
-        (passed > 0).then_some((&**first, &**last, passed))
+        Some((first, last, to.saturating_sub(*from)))
     }
 
     /// All profiles together.
@@ -79,7 +80,7 @@ impl Window {
                 .for_each(|slot| totals.add(slot));
             totals
         };
-        Some(rates(sum(last).since(sum(first)), passed))
+        rates(sum(last).since(sum(first)), passed)
     }
 
     /// One profile's rates, and why it misses something.
@@ -104,7 +105,7 @@ impl Window {
         } else {
             hook_trouble(first, last)
         };
-        (Some(rates(moved, passed)), incomplete)
+        (rates(moved, passed), incomplete)
     }
 }
 
@@ -130,13 +131,17 @@ fn hook_trouble(first: &AgentLedger, last: &AgentLedger) -> Option<ConditionReas
     }
 }
 
-fn rates(moved: Totals, passed_ms: u64) -> Rates {
-    let per_second = |count: u64| i64::try_from(count.saturating_mul(1_000) / passed_ms).unwrap_or(i64::MAX);
-    Rates {
+/// Rounded to the nearest; `None` while too little time has passed for a rate.
+fn rates(moved: Totals, passed_ms: u64) -> Option<Rates> {
+    let per_second = |count: u64| {
+        let rounded = count.saturating_mul(1_000).saturating_add(passed_ms / 2) / passed_ms;
+        i64::try_from(rounded).unwrap_or(i64::MAX)
+    };
+    (passed_ms >= LEAST_MS).then(|| Rates {
         events_per_second: per_second(moved.acked),
         limited_per_second: per_second(moved.limited),
         lost_per_second: per_second(moved.lost),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -169,9 +174,12 @@ mod tests {
         window.push(0, ledger(0, 0));
         window.push(10_000, ledger(5_000, 7));
         let (rates, incomplete) = window.profile("p");
-        assert_eq!(rates.map(|rates| rates.events_per_second), Some(500));
+        assert_eq!(rates, None, "10 s are too few for a rate");
         assert_eq!(incomplete, Some(ConditionReason::RingFull));
-        for cut in 2..=9_u64 {
+        window.push(20_000, ledger(5_000, 7));
+        let (rates, _) = window.profile("p");
+        assert_eq!(rates.map(|rates| rates.events_per_second), Some(250));
+        for cut in 3..=9_u64 {
             window.push(cut * 10_000, ledger(5_000, 7));
         }
         let (rates, incomplete) = window.profile("p");

@@ -9,6 +9,7 @@ mod ctx;
 pub(crate) mod debian;
 pub(crate) mod go;
 pub(crate) mod nats_server;
+mod program;
 pub(crate) mod rust_src;
 mod wheel;
 

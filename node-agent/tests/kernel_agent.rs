@@ -18,12 +18,12 @@ mod agent;
 mod ledger;
 #[path = "support/profile.rs"]
 mod profile;
-#[path = "publish_nats/server.rs"]
+#[path = "support/server.rs"]
 #[expect(dead_code, reason = "these tests need only a part of it")]
 mod server;
 #[path = "support/stream.rs"]
 mod stream;
-#[path = "publish_nats/wait.rs"]
+#[path = "support/wait.rs"]
 mod wait;
 #[path = "support/workload.rs"]
 mod workload;

@@ -10,11 +10,11 @@
 )]
 #![expect(dead_code, reason = "the helper modules serve other tests too")]
 
-#[path = "publish_nats/book.rs"]
+#[path = "support/book.rs"]
 mod book;
-#[path = "publish_nats/rig.rs"]
+#[path = "support/rig.rs"]
 mod rig;
-#[path = "publish_nats/wait.rs"]
+#[path = "support/wait.rs"]
 mod wait;
 
 use std::path::Path;

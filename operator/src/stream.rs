@@ -10,7 +10,7 @@ use weir_profile::api::{ConditionReason, Manage};
 use weir_runtime::error::chain;
 use weir_runtime::stream::{Ensured, StreamError, StreamSettings, ensure, verify};
 
-pub use connect::{Access, Login};
+pub use connect::Access;
 
 /// Time for everything: a server that does not answer must not hold up other sinks.
 const TIMEOUT: Duration = Duration::from_secs(20);

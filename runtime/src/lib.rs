@@ -6,6 +6,7 @@ pub mod admin;
 pub mod backoff;
 pub mod error;
 pub mod exit;
+pub mod login;
 pub mod metrics;
 pub mod patience;
 pub mod readiness;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
 use crate::agent::{Agent, Setup, may_test, until};
 use crate::profile::profile;
@@ -118,7 +118,14 @@ async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
     let Some(server) = Server::start("").await else {
         return;
     };
-    create_stream(&server.jetstream().await, "S", &["other.>"]).await;
+    let other = Config {
+        name: "S".into(),
+        subjects: vec!["other.>".into()],
+        retention: RetentionPolicy::WorkQueue,
+        ..Config::default()
+    };
+    let jetstream = server.jetstream().await;
+    jetstream.create_stream(other).await.expect("creates the stream");
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
     let agent = Setup::new(&opens(&file))
@@ -126,7 +133,7 @@ async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
         .start();
     open_some(&file);
     let body = assert_waits(&agent, "exists with other settings");
-    assert!(body.contains("max_bytes"), "{body}");
+    assert!(body.contains("retention is WorkQueue"), "{body}");
     // Each further refusal shows the same.
     let before = agent.log().matches("StreamMissing").count();
     agent.cut();

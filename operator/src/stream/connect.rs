@@ -8,58 +8,12 @@ use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{ClientConfig, RootCertStore};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use weir_profile::api::ConditionReason;
+use weir_runtime::error::chain;
+use weir_runtime::login::Login;
 
 use super::StreamTrouble;
-use weir_runtime::error::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Length of an NKEY seed: 2 prefix bytes, 32 bytes of key and a 2-byte checksum in base32.
-const NKEY_SEED_CHARS: usize = 58;
-
-/// How to log in.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub enum Login {
-    /// As nobody.
-    #[default]
-    Anonymous,
-    /// The text of a `.creds` file.
-    Creds(String),
-    /// An NKEY seed.
-    Nkey(String),
-    /// A token.
-    Token(String),
-    /// A user and a password.
-    User(String, String),
-}
-
-impl Login {
-    /// Tells what a Secret's text is by its form, exactly as agents do.
-    #[must_use]
-    pub fn from_text(text: &str) -> Self {
-        let text = text.trim();
-        if text.contains("-----") {
-            Self::Creds(text.to_owned())
-        } else if text.len() == NKEY_SEED_CHARS && text.starts_with("SU") {
-            Self::Nkey(text.to_owned())
-        } else if let Some((user, password)) = text.split_once(':') {
-            Self::User(user.to_owned(), password.to_owned())
-        } else {
-            Self::Token(text.to_owned())
-        }
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Anonymous => "Anonymous",
-            Self::Creds(_) => "Creds(...)",
-            Self::Nkey(_) => "Nkey(...)",
-            Self::Token(_) => "Token(...)",
-            Self::User(..) => "User(...)",
-        })
-    }
-}
 
 /// How to reach a sink's servers.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -95,19 +49,13 @@ impl Access {
         if self.ca.is_some() || self.client.is_some() {
             options = options.tls_client_config(self.tls()?);
         }
-        let options = match &self.login {
-            Login::Anonymous => options,
-            Login::Creds(text) => options.credentials(text).map_err(|error| {
-                let message = format!(
-                    "the Secret's content is not a NATS credentials file: {}; replace it",
-                    chain(&error)
-                );
-                StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
-            })?,
-            Login::Nkey(seed) => options.nkey(seed.clone()),
-            Login::Token(token) => options.token(token.clone()),
-            Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-        };
+        let options = self.login.apply(options).map_err(|error| {
+            let message = format!(
+                "the Secret's content is not a NATS credentials file: {}; replace it",
+                chain(&error)
+            );
+            StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
+        })?;
         options
             .connect(self.servers.clone())
             .await
@@ -187,23 +135,6 @@ fn refused() -> (ConditionReason, bool, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn login_is_told_by_its_form() {
-        assert_eq!(
-            Login::from_text("user:secret\n"),
-            Login::User("user".to_owned(), "secret".to_owned())
-        );
-        assert_eq!(Login::from_text("s3cret"), Login::Token("s3cret".to_owned()));
-        assert!(matches!(
-            Login::from_text("-----BEGIN NATS USER JWT-----"),
-            Login::Creds(_)
-        ));
-        assert!(matches!(
-            Login::from_text(&format!("SU{}", "A".repeat(56))),
-            Login::Nkey(_)
-        ));
-    }
 
     #[test]
     fn access_never_shows_a_secret() {

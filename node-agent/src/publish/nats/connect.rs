@@ -13,8 +13,9 @@ use async_nats::{
 use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 use weir_runtime::error::chain;
+use weir_runtime::login::Login;
 
-use crate::publish::credentials::{Credentials, CredentialsError, Login};
+use crate::publish::credentials::{Credentials, CredentialsError};
 use crate::publish::settings::{NatsSettings, ServerUrl};
 use crate::publish::state::{Trouble, TroubleKind};
 
@@ -216,21 +217,17 @@ fn options(
     if let Some((certificate, key)) = credentials.client.as_ref().or(settings.tls.client.as_ref()) {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
-    let options = match &credentials.login {
-        Login::Creds(text) => options.credentials(text).map_err(|error| Trouble {
-            kind: TroubleKind::BadCredentials,
-            message: format!("the .creds file cannot be used: {}", chain(&error)),
-            remedy: "mount the file as `nsc generate creds` wrote it".to_owned(),
-        })?,
-        Login::Nkey(seed) => options.nkey(seed.clone()),
-        Login::Token(token) => options.token(token.clone()),
-        Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-        Login::Anonymous => match (server.username(), server.password()) {
-            (Some(user), Some(password)) => options.user_and_password(user.to_owned(), password.to_owned()),
-            (Some(token), None) => options.token(token.to_owned()),
-            (None, _) => options,
-        },
+    // A server's URL may say who we are, where no file does.
+    let login = match (&credentials.login, server.username(), server.password()) {
+        (Login::Anonymous, Some(user), Some(password)) => Login::User(user.to_owned(), password.to_owned()),
+        (Login::Anonymous, Some(token), None) => Login::Token(token.to_owned()),
+        (login, ..) => login.clone(),
     };
+    let options = login.apply(options).map_err(|error| Trouble {
+        kind: TroubleKind::BadCredentials,
+        message: format!("the .creds file cannot be used: {}", chain(&error)),
+        remedy: "mount the file as `nsc generate creds` wrote it".to_owned(),
+    })?;
     Ok((options, signals))
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use weir_profile::api::{ConditionReason as R, ConditionStatus, ConditionType, Manage};
+use weir_runtime::login::Login;
 use weir_runtime::stream::Ensured;
 
 use super::{FoundSecret, Inputs, Outcome, build, status, validate};
 use crate::context::GuardedSink;
-use crate::stream::{Login, StreamTrouble};
+use crate::stream::StreamTrouble;
 
 const FULL: &str = "
 apiVersion: weir.dev/v1alpha1

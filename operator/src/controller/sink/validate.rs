@@ -3,11 +3,12 @@
 use weir_profile::CollectorSink;
 use weir_profile::api::{ConditionReason, Manage, SecretKeyRef};
 use weir_profile::plan::{NatsTarget, gathered_secrets, sink_plan};
+use weir_runtime::login::Login;
 
 use super::{FoundSecret, Inputs};
 use crate::context::GuardedSink;
 use crate::names::SINK_CREDENTIALS_LABEL;
-use crate::stream::{Access, Login};
+use crate::stream::Access;
 
 /// A sink that can be acted upon.
 #[derive(Clone, Debug, PartialEq)]

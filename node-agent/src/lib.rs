@@ -11,6 +11,7 @@ pub mod decode;
 pub mod drain;
 pub mod enrich;
 pub mod ledger;
+pub mod lock;
 pub mod metrics;
 pub mod probe;
 pub mod publish;

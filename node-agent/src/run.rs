@@ -24,6 +24,7 @@ use crate::control::{Control, ControlError, ControlParts, Request, SinkOptions, 
 use crate::drain::{CommandSender, Drain, DrainError, Identity};
 use crate::enrich::{RootError, WalkError};
 use crate::ledger::Ledger;
+use crate::lock::{Lock, LockError, pid};
 use crate::publish::metrics::PublishMetrics;
 use crate::publish::{AgentIdentity, PublishHandle, Publisher, PublisherParts, StartError};
 use crate::state::{Remembered, StateDir, StateError, next_epoch};
@@ -46,6 +47,15 @@ pub enum RunError {
     /// Kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Another agent observes this node.
+    #[error(
+        "another weir-agent{} runs on this host and observes the same cgroups; stop it first",
+        pid(*holder)
+    )]
+    Second {
+        /// Its process id, if it can be told.
+        holder: Option<u32>,
+    },
     /// cgroups.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -86,6 +96,15 @@ fn system<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     move |source| RunError::System {
         what,
         source: source.into(),
+    }
+}
+
+impl From<LockError> for RunError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Taken { holder, .. } => Self::Second { holder },
+            LockError::System { .. } => system("make sure that there is one agent")(error),
+        }
     }
 }
 
@@ -173,6 +192,7 @@ struct Agent {
     readiness: Readiness,
     registry: Metrics,
     shutdown: Shutdown,
+    lock: Option<Lock>,
 }
 
 impl Agent {
@@ -199,6 +219,7 @@ impl Agent {
             side,
             drain,
             commands,
+            lock,
         } = source::build(
             args,
             names,
@@ -233,6 +254,7 @@ impl Agent {
             readiness,
             registry,
             shutdown,
+            lock,
         })
     }
 
@@ -255,6 +277,7 @@ impl Agent {
             readiness,
             registry,
             shutdown,
+            lock: _lock,
         } = self;
         let (requester, mut asked) = requests();
         let mut supervisor = Supervisor::new(shutdown.clone());

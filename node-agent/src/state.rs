@@ -1,17 +1,17 @@
 //! What the agent remembers across its own life: which epoch it was, how far each `seq` got, and the last cut.
 //!
-//! A lock on the directory makes sure that there is one agent per node.
+//! A lock on the directory keeps a second agent from it; see [`crate::lock`].
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use weir_events::agent::AgentLedger;
+
+use crate::lock::{Lock, LockError, pid};
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +26,15 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// Another agent runs.
-    #[error("another weir-agent runs on this host with the state directory {}; stop it first", path.display())]
+    #[error(
+        "another weir-agent{} runs on this host with the state directory {}; stop it first",
+        pid(*holder), path.display()
+    )]
     Taken {
         /// The directory.
         path: PathBuf,
+        /// The other's process id, if it can be told.
+        holder: Option<u32>,
     },
     /// The file cannot be written.
     #[error("cannot write {}", path.display())]
@@ -57,7 +62,7 @@ pub struct Remembered {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl StateDir {
@@ -68,21 +73,16 @@ impl StateDir {
             source,
         };
         std::fs::create_dir_all(path).map_err(failed)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join("agent.lock"))
-            .map_err(failed)?;
-        match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
+        match Lock::take(&path.join("agent.lock")) {
+            Ok(lock) => Ok(Self {
                 path: path.to_path_buf(),
                 _lock: lock,
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Taken {
+            Err(LockError::Taken { holder, .. }) => Err(StateError::Taken {
                 path: path.to_path_buf(),
+                holder,
             }),
-            Err(error) => Err(failed(error.into())),
+            Err(LockError::System { source, .. }) => Err(failed(source)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where events and configuration come from, as the command line says.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,6 +23,7 @@ use crate::drain::synthetic::{Generator, Running, Shared};
 use crate::drain::{CommandSender, Drain, DrainParts, Identity, channel};
 use crate::enrich::{CgroupRoot, Index, Processes, Subject, clock, processes, walk};
 use crate::ledger::Ledger;
+use crate::lock::{self, Lock};
 use crate::publish::PublishHandle;
 
 /// The two halves of a source, and what joins them.
@@ -29,6 +31,8 @@ pub(super) struct Built {
     pub(super) side: Side,
     pub(super) drain: Drain,
     pub(super) commands: CommandSender,
+    /// Held while the agent lives.
+    pub(super) lock: Option<Lock>,
 }
 
 /// Builds the source that `--source` names.
@@ -42,8 +46,12 @@ pub(super) fn build(
     let (sender, commands, wake) = channel().map_err(system("make the drain thread's wake-up"))?;
     let mut processes = Processes::new(processes::PROCESSES_MAX);
     let root = CgroupRoot::discover(args.cgroup_root.as_deref(), None);
+    let mut lock = None;
     let (side, source, scope, index) = match args.source {
         SourceArg::Kernel => {
+            if let Ok(root) = &root {
+                lock = lock::of_node(Path::new(lock::RUN_DIR), root)?;
+            }
             let (
                 mut kernel,
                 kernel::DrainParts {
@@ -93,6 +101,7 @@ pub(super) fn build(
         side,
         drain,
         commands: sender,
+        lock,
     })
 }
 

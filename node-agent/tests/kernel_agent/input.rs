@@ -125,9 +125,10 @@ fn arguments_that_cannot_be_are_refused() {
     );
 }
 
-/// *Scenario:* a second agent on the host's state directory while the first runs.
+/// *Scenario:* a second agent on the host while the first runs: with the same state directory, and with its own.
 ///
-/// *Guarantees:* exit code 1 and a message that says so; the first goes on.
+/// *Guarantees:* exit code 1 and a message that says so and names the first, which goes on; once it has ended, another
+/// may start, and nothing of it is left in `/run`.
 #[test]
 fn second_agent_on_the_host_is_refused_and_the_first_goes_on() {
     if !may_test() {
@@ -139,10 +140,24 @@ fn second_agent_on_the_host_is_refused_and_the_first_goes_on() {
         &good(),
         &["--sink", "stdout", "--state-dir", &state],
         1,
-        &["another weir-agent", "stop it first"],
+        &["another weir-agent", &state, "stop it first"],
+    );
+    let holder = format!("(process {})", first.pid());
+    assert_refused(
+        &good(),
+        &["--sink", "stdout"],
+        1,
+        &["another weir-agent", &holder, "stop it first"],
     );
     first.cut();
     assert!(first.stop().0.success());
+    let left = fs::read_dir("/run").expect("can be listed").filter(|entry| {
+        let name = entry.as_ref().expect("can be read").file_name();
+        name.to_string_lossy().starts_with("weir-agent-")
+    });
+    assert_eq!(left.count(), 0);
+    let mut next = Setup::new(&good()).with_file().start();
+    assert!(next.stop().0.success());
 }
 
 /// *Scenario:* the agent is started by nobody, without any capability.

@@ -18,6 +18,7 @@ use weir_runtime::supervise::Supervisor;
 
 use crate::bpf::kernel::KernelError;
 use crate::cli::RunArgs;
+use crate::config::watch::Hangups;
 use crate::config::{ConfigError, Desired, Files};
 use crate::control::view::View;
 use crate::control::{Control, ControlError, ControlParts, Request, SinkOptions, requests};
@@ -119,13 +120,17 @@ impl RunError {
 /// Where the gathered credentials are mounted in a cluster.
 const CLUSTER_CREDENTIALS: &str = "/etc/weir/sinks";
 
-/// The files of a standalone agent, read once; `None` in a cluster.
-type Standalone = Option<(Files, Desired)>;
+/// The files of a standalone agent, what they said when they were read first, and what tells to read them again; `None`
+/// in a cluster.
+type Standalone = Option<(Files, Desired, Hangups)>;
 
 /// Runs until SIGTERM, `--duration`, or a failure.
 pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
+    // Before the files are read, so that an edit and its SIGHUP are not lost in between. In a cluster, where there are no
+    // files, a SIGHUP means nothing; to be listened to keeps it from ending the agent there, too.
+    let hangups = Hangups::listen().map_err(system("listen for SIGHUP"))?;
     // All configuration is read before anything starts.
-    let standalone = read_files(&args)?;
+    let standalone = read_files(&args)?.map(|(files, desired)| (files, desired, hangups));
     let place = if args.in_cluster {
         Some(cluster::identity()?)
     } else {
@@ -171,7 +176,7 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     agent.live(&args, standalone, place, state, identity.epoch).await
 }
 
-fn read_files(args: &RunArgs) -> Result<Standalone, RunError> {
+fn read_files(args: &RunArgs) -> Result<Option<(Files, Desired)>, RunError> {
     if args.in_cluster {
         return Ok(None);
     }
@@ -295,13 +300,20 @@ impl Agent {
         );
         let seen = view.clone();
         let mut client = None;
-        if let Some((files, desired)) = standalone {
+        if let Some((files, desired, hangups)) = standalone {
             requester
                 .send(Request::Apply(desired.plans))
                 .await
                 .map_err(system("apply the profiles"))?;
             configured.open();
-            source::follow_files(&mut supervisor, files, requester, readiness, shutdown.token());
+            source::follow_files(
+                &mut supervisor,
+                files,
+                hangups,
+                requester,
+                readiness,
+                shutdown.token(),
+            );
         } else if let Some(identity) = place.clone() {
             let parts = cluster::Parts {
                 identity,

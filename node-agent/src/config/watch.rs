@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Quiet after the last change before the files are read, so that a save in several steps is one edit.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -64,14 +65,22 @@ pub fn request(rereads: &Sender<Reread>) {
     }
 }
 
-/// Asks for a reading at each SIGHUP, until the future is dropped.
-pub async fn hangups(rereads: Sender<Reread>) -> Result<(), WatchError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
-    while signals.recv().await.is_some() {
-        request(&rereads);
+/// SIGHUP, which ends a process that does not listen to it.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// From here on a SIGHUP is kept until somebody [follows](Self::follow).
+    pub fn listen() -> Result<Self, WatchError> {
+        signal(SignalKind::hangup()).map(Self).map_err(WatchError::Signal)
     }
-    Ok(())
+
+    /// Asks for a reading at each SIGHUP, until the future is dropped.
+    pub async fn follow(mut self, rereads: Sender<Reread>) {
+        while self.0.recv().await.is_some() {
+            request(&rereads);
+        }
+    }
 }
 
 /// Watches the files' directories while it lives.
@@ -82,7 +91,8 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Starts to watch. A file that is not there yet is seen when it comes.
+    /// Starts to watch, and asks for a first reading: what changed before is not told by the system. A file that is not
+    /// there yet is seen when it comes.
     pub fn start(files: &[PathBuf], rereads: Sender<Reread>) -> Result<Self, WatchError> {
         // Changes beyond these are covered by the reading that is due anyway. Those of other files beside ours must
         // not take their place, nor put the reading off.
@@ -101,6 +111,7 @@ impl FileWatch {
         let mut interest = Interest::default();
         interest.renew(&files, &mut watcher)?;
         share(&shared, &interest);
+        request(&rereads);
         let (stop, stopped) = bounded(0);
         let run = move || {
             run(

@@ -1,5 +1,6 @@
 //! Where events and configuration come from, as the command line says.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,7 +15,7 @@ use super::{RunError, system};
 use crate::bpf::kernel::{self, Kernel};
 use crate::bpf::seed;
 use crate::cli::{RunArgs, SourceArg};
-use crate::config::watch::{self, FileWatch};
+use crate::config::watch::{self, FileWatch, Hangups};
 use crate::config::{Desired, Files};
 use crate::control::side::Side;
 use crate::control::{Request, Requests};
@@ -136,6 +137,7 @@ fn learn_processes(processes: &mut Processes, bytes: &[u8]) {
 pub(super) fn follow_files(
     supervisor: &mut Supervisor,
     mut files: Files,
+    hangups: Hangups,
     requests: Requests,
     readiness: Readiness,
     stop: CancellationToken,
@@ -152,9 +154,10 @@ pub(super) fn follow_files(
     let hangup_stop = stop.clone();
     supervisor.spawn("sighup", async move {
         tokio::select! {
-            () = hangup_stop.cancelled() => Ok(()),
-            result = watch::hangups(ask) => result,
+            () = hangup_stop.cancelled() => {}
+            () = hangups.follow(ask) => {}
         }
+        Ok::<_, Infallible>(())
     });
     // One edit waits; the reader of files blocks until it is taken.
     let (desired_sender, mut desired) = mpsc::channel::<Desired>(1);

@@ -18,11 +18,13 @@ impl Scene {
         prepare(dir.path());
         let (sender, rereads) = channel();
         let watch = FileWatch::start(&[dir.path().join(file)], sender).unwrap();
-        Self {
+        let scene = Self {
             dir,
             rereads,
             _watch: watch,
-        }
+        };
+        scene.expect_reread("what changed before the start is read, too");
+        scene
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -108,6 +110,20 @@ fn reading_the_file_is_no_change() {
     };
     let read = Event::new(EventKind::Access(notify::event::AccessKind::Any)).add_path("/d/p.yaml".into());
     assert!(!interest.concerns(&read));
+}
+
+/// *Scenario:* SIGHUP comes before anybody follows it.
+/// *Guarantees:* the process goes on, and the files are read once somebody does.
+#[tokio::test]
+async fn hangup_before_it_is_followed_is_kept() {
+    let hangups = Hangups::listen().unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+    let (sender, rereads) = channel();
+    let follow = tokio::spawn(hangups.follow(sender));
+    tokio::task::spawn_blocking(move || rereads.recv_timeout(DEADLINE).unwrap())
+        .await
+        .unwrap();
+    follow.abort();
 }
 
 #[test]

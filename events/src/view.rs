@@ -78,7 +78,7 @@ pub struct ProcessView<'a> {
     pub gid: Option<u32>,
     /// The thread's name.
     pub comm: &'a [u8],
-    /// The program's path.
+    /// The program's path, as in [`ProcessExecView`].
     pub exe: &'a [u8],
     /// Its arguments, each ended by NUL; the last one's NUL may be missing.
     pub args: &'a [u8],
@@ -117,7 +117,8 @@ impl PayloadView<'_> {
 /// A started program.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessExecView<'a> {
-    /// The path given to execve(2); one without a leading `/` is reported as relative.
+    /// Path of the file that the kernel runs, from the process's root directory; of a script, the interpreter's. One
+    /// without a leading `/` is reported as relative.
     pub exe: &'a [u8],
     /// `exe` is cut.
     pub exe_truncated: bool,

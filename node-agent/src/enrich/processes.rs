@@ -34,7 +34,7 @@ pub struct Subject<'a> {
 /// What is known of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessFacts<'a> {
-    /// Path of the executable, as exec was given it; empty for a kernel thread.
+    /// Path of the executable from the process's root, links resolved; empty for a kernel thread or a file without one.
     pub exe: &'a [u8],
     /// The path was cut at its bound.
     pub exe_truncated: bool,

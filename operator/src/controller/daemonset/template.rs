@@ -198,7 +198,8 @@ fn mounts() -> Vec<VolumeMount> {
         ..VolumeMount::default()
     };
     vec![
-        // Which tracepoints there are, and where their fields lie. A tracefs that the node mounts later shows up too.
+        // Which tracepoints there are. A tracefs that the node mounts later shows up too, but programs are loaded once:
+        // the agent uses it from its next start on.
         VolumeMount {
             mount_propagation: Some("HostToContainer".to_owned()),
             ..mount("tracefs", "/sys/kernel/tracing", true)

@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod cluster;
 pub mod harness;
 pub mod profile;
+pub mod programs;
 pub mod scenario;
 pub mod stream;
 pub mod wait;

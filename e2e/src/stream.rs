@@ -18,6 +18,8 @@ use crate::wait::{Probe, WaitError, until};
 const STREAM: &str = "WEIR";
 /// The subject prefix of a sink that names none.
 const PREFIX: &str = "weir.events";
+/// Messages that are asked for at a time.
+const FETCH: usize = 500;
 /// kubectl says where it listens as soon as it does.
 const FORWARD_LIMIT: Duration = Duration::from_secs(20);
 
@@ -110,7 +112,7 @@ impl Events {
             let fetch = self
                 .consumer
                 .fetch()
-                .max_messages(500)
+                .max_messages(FETCH)
                 .expires(Duration::from_millis(300));
             let mut batch = fetch
                 .messages()
@@ -139,7 +141,8 @@ impl Events {
                 }
                 count += 1;
             }
-            if count == 0 {
+            // Fewer than were asked for: more were not there. While others arrive, "none" would never be the answer.
+            if count < FETCH {
                 return Ok(());
             }
         }

@@ -1,10 +1,13 @@
 //! What ends a profile: suspension, its own end, deletion. This file deletes the quick start's profile, and puts it back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_e2e::agent::{self, Counts};
+use weir_e2e::harness::Harness;
 use weir_e2e::profile::condition;
+use weir_e2e::programs;
 use weir_e2e::scenario::{self, BASELINE, TestResult, World};
 use weir_e2e::stream::{Events, is_exec_of};
 use weir_e2e::wait::{Probe, until};
@@ -48,8 +51,8 @@ async fn until_hook(world: &World, hook: &str, attached: bool) -> TestResult {
 /// Scenario: two profiles of different kinds; one is deleted; the other is suspended, made a dry run, and expires; then
 /// it, the last one, is deleted.
 /// Guarantees: a deleted, suspended or expired profile's hooks go, others' stay and go on delivering; a dry run counts
-/// and delivers nothing; each state is told in the status; after the last profile neither `DaemonSet` nor pods, nor
-/// anything in the nodes' state folders is left.
+/// and delivers nothing; each state is told in the status; after the last profile neither `DaemonSet` nor pods, nor a
+/// BPF program that agents held, nor anything in the nodes' state folders is left.
 #[tokio::test]
 #[expect(
     clippy::too_many_lines,
@@ -145,6 +148,14 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
             .await?;
         until_hook(world, EXEC_HOOK, false).await?;
 
+        let mut programs = BTreeSet::new();
+        let harness = Harness::of(&world.cluster);
+        if harness.is_some() {
+            for agent in agent::pods(&world.cluster).await?.values() {
+                programs.extend(programs::held_by(&agent.uid)?);
+            }
+            assert!(!programs.is_empty(), "no agent holds a BPF program");
+        }
         execs.delete().await?;
         until("the agents to go with the last profile", GONE_LIMIT, || async {
             let left = [
@@ -158,7 +169,18 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
             left.map(|left| Probe::when(left.trim().is_empty(), (), left))
         })
         .await?;
-        if let Some(harness) = weir_e2e::harness::Harness::of(&world.cluster) {
+        if let Some(harness) = harness {
+            until(
+                "the kernel to have let go of the programs",
+                GONE_LIMIT,
+                || async {
+                    programs::loaded().map(|loaded| {
+                        let left: Vec<_> = loaded.intersection(&programs).collect();
+                        Probe::when(left.is_empty(), (), format!("loaded: {left:?}"))
+                    })
+                },
+            )
+            .await?;
             for node in &world.nodes {
                 let folder = harness.weir_folder(node);
                 let left: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;

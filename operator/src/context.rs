@@ -81,6 +81,7 @@ pub struct Context {
     pub writer: Writer,
     pub(crate) index: Arc<Mutex<Index>>,
     pub(crate) agents_trouble: Mutex<AgentsTrouble>,
+    pub(crate) crds_trouble: Mutex<Option<String>>,
 }
 
 impl Context {
@@ -105,6 +106,25 @@ impl Context {
             *held = trouble;
             drop(held);
             self.dirty.profiles.add(self.profile_names());
+        }
+    }
+
+    /// How the installed CRDs differ from those that this operator was built for.
+    #[must_use]
+    pub fn crds_trouble(&self) -> Option<String> {
+        self.crds_trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes how the installed CRDs differ; the agents' objects, which wait for them, are visited when that changed.
+    pub fn set_crds_trouble(&self, trouble: Option<String>) {
+        let mut held = self.crds_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held != trouble {
+            *held = trouble;
+            drop(held);
+            self.visit_agents();
         }
     }
 

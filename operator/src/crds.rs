@@ -1,43 +1,79 @@
 //! Waits for the CRDs that this operator was built for, and says which side is old when they differ.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource};
+use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use tokio_util::sync::CancellationToken;
+use weir_profile::api::ConditionReason;
 use weir_profile::crds::{CrdKind, SCHEMA_DIGEST_ANNOTATION, crd, schema_digest};
+use weir_runtime::error::chain;
 use weir_runtime::readiness::Gate;
 
-use crate::error::chain;
+use crate::context::Context;
 
 const RETRY: Duration = Duration::from_secs(3);
 /// CRDs are replaced during upgrades: they are looked at again this often.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// Looks at the CRDs for ever. `installed` is cancelled when they fit for the first time; the gate follows them.
-pub async fn run(client: kube::Client, gate: Gate, installed: CancellationToken, stop: CancellationToken) {
+/// What is wrong with the CRD of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CrdProblem {
+    /// It is not there, or nobody can tell.
+    Missing(String),
+    /// Its schema is not the one that this operator was built for.
+    Differs(String),
+}
+
+impl CrdProblem {
+    fn text(&self) -> &str {
+        match self {
+            Self::Missing(text) | Self::Differs(text) => text,
+        }
+    }
+
+    /// Reason of the Event about the CRD.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "CrdNotInstalled",
+            Self::Differs(_) => ConditionReason::CrdTooOld.as_str(),
+        }
+    }
+}
+
+/// Looks at the CRDs for ever. `installed` is cancelled when all are there for the first time: from then on profiles can
+/// say what is wrong with them. The gate is open while they fit.
+pub async fn run(context: Arc<Context>, gate: Gate, installed: CancellationToken, stop: CancellationToken) {
     // Only metadata travels: a CRD is tens of kilobytes.
-    let resource = ApiResource::erase::<CustomResourceDefinition>(&());
-    let api: Api<CustomResourceDefinition> = Api::all(client);
-    tracing::debug!(kind = resource.kind, "looking at the CRDs");
-    let mut complaint = None;
+    let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let mut told = BTreeMap::new();
     loop {
         let problems = problems(&api).await;
         gate.set(problems.is_empty());
-        if problems.is_empty() {
-            if complaint.take().is_some() {
-                tracing::info!("the CRDs fit now");
-            }
-            installed.cancel();
-        } else {
-            let text = problems.join("; ");
-            if complaint.as_ref() != Some(&text) {
-                tracing::error!("{text}");
-                complaint = Some(text);
+        if problems.is_empty() && !told.is_empty() {
+            tracing::info!("the CRDs fit now");
+        }
+        for (name, problem) in &problems {
+            if told.get(name) != Some(problem) {
+                tracing::error!("{}", problem.text());
+                tell(&context, name, problem).await;
             }
         }
-        let wait = if complaint.is_none() { RECHECK } else { RETRY };
+        let missing = problems
+            .values()
+            .any(|problem| matches!(problem, CrdProblem::Missing(_)));
+        if !missing {
+            let differs: Vec<&str> = problems.values().map(CrdProblem::text).collect();
+            context.set_crds_trouble((!differs.is_empty()).then(|| differs.join("; ")));
+            installed.cancel();
+        }
+        let wait = if problems.is_empty() { RECHECK } else { RETRY };
+        told = problems;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
@@ -45,17 +81,33 @@ pub async fn run(client: kube::Client, gate: Gate, installed: CancellationToken,
     }
 }
 
-async fn problems(api: &Api<CustomResourceDefinition>) -> Vec<String> {
-    let mut problems = Vec::new();
+/// An Event about the CRD: without it there is no object of ours that could say anything.
+async fn tell(context: &Context, name: &str, problem: &CrdProblem) {
+    let about = ObjectReference {
+        api_version: Some(CustomResourceDefinition::API_VERSION.to_owned()),
+        kind: Some(CustomResourceDefinition::KIND.to_owned()),
+        name: Some(name.to_owned()),
+        ..ObjectReference::default()
+    };
+    let note = problem.text();
+    context
+        .events
+        .warning(&about, "Check", problem.reason(), note)
+        .await;
+}
+
+async fn problems(api: &Api<CustomResourceDefinition>) -> BTreeMap<String, CrdProblem> {
+    let mut problems = BTreeMap::new();
     for kind in CrdKind::ALL {
         let name = crd(kind)["metadata"]["name"].as_str().unwrap_or_default();
-        match api.get_metadata_opt(name).await {
-            Ok(found) => problems.extend(judge(kind, name, found.as_ref())),
-            Err(error) => problems.push(format!(
+        let problem = match api.get_metadata_opt(name).await {
+            Ok(found) => judge(kind, name, found.as_ref()),
+            Err(error) => Some(CrdProblem::Missing(format!(
                 "the CRD {name} cannot be looked at: {}; check the API server and the operator's role",
                 chain(&error)
-            )),
-        }
+            ))),
+        };
+        problems.extend(problem.map(|problem| (name.to_owned(), problem)));
     }
     problems
 }
@@ -66,11 +118,11 @@ pub fn judge(
     kind: CrdKind,
     name: &str,
     found: Option<&PartialObjectMeta<CustomResourceDefinition>>,
-) -> Option<String> {
+) -> Option<CrdProblem> {
     let Some(found) = found else {
-        return Some(format!(
+        return Some(CrdProblem::Missing(format!(
             "the CRD {name} is not installed: apply the manifests' crds"
-        ));
+        )));
     };
     let has = found
         .metadata
@@ -80,12 +132,12 @@ pub fn judge(
     let wanted = schema_digest(kind);
     match has {
         Some(has) if has == wanted => None,
-        Some(has) => Some(format!(
+        Some(has) => Some(CrdProblem::Differs(format!(
             "the CRD {name} has schema {has}, and this operator was built for {wanted}: apply the crds and the operator of one version"
-        )),
-        None => Some(format!(
+        ))),
+        None => Some(CrdProblem::Differs(format!(
             "the CRD {name} has no {SCHEMA_DIGEST_ANNOTATION} and so is older than this operator: apply the manifests' crds"
-        )),
+        ))),
     }
 }
 
@@ -111,7 +163,9 @@ mod tests {
         let right = with_digest(Some(schema_digest(CrdKind::Profile)));
         assert_eq!(judge(Some(&right)), None);
         for found in [None, Some(&with_digest(None)), Some(&with_digest(Some("0123")))] {
-            let text = judge(found).unwrap();
+            let problem = judge(found).unwrap();
+            assert_eq!(matches!(problem, CrdProblem::Missing(_)), found.is_none());
+            let text = problem.text();
             assert!(
                 text.contains("collectorprofiles.weir.dev") && text.contains("apply"),
                 "{text}"

@@ -119,7 +119,7 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
 
     let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
     let crds = crate::crds::run(
-        client.clone(),
+        Arc::clone(&context),
         readiness.gate("crds"),
         installed.clone(),
         stop.clone(),

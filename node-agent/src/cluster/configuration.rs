@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Event;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -75,8 +75,8 @@ impl Configuration {
         let fleet = Fleet::read(&self.credentials);
         let delayed = async {
             tokio::time::sleep(fleet.spread(rand::random())).await;
-            let profiles = metas::<CollectorProfile>(&self.client, fleet).boxed();
-            let sinks = metas::<CollectorSink>(&self.client, fleet).boxed();
+            let profiles = metas::<CollectorProfile>("profiles", &self.client, fleet).boxed();
+            let sinks = metas::<CollectorSink>("sinks", &self.client, fleet).boxed();
             (profiles, sinks)
         };
         let streams = tokio::select! {
@@ -88,8 +88,8 @@ impl Configuration {
 
     async fn follow<P, S>(&mut self, (mut profiles, mut sinks): (P, S))
     where
-        P: Stream<Item = watcher::Result<Event<Meta>>> + Unpin,
-        S: Stream<Item = watcher::Result<Event<Meta>>> + Unpin,
+        P: Stream<Item = Event<Meta>> + Unpin,
+        S: Stream<Item = Event<Meta>> + Unpin,
     {
         let (mut listed_profiles, mut listed_sinks) = (Vec::new(), Vec::new());
         let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
@@ -119,19 +119,14 @@ impl Configuration {
         }
     }
 
-    fn take(&mut self, kind: Kind, event: Option<watcher::Result<Event<Meta>>>, listed: &mut Vec<Meta>) {
+    fn take(&mut self, kind: Kind, event: Option<Event<Meta>>, listed: &mut Vec<Meta>) {
         match event {
-            Some(Ok(Event::Init)) => listed.clear(),
-            Some(Ok(Event::InitApply(meta))) => listed.push(meta),
-            Some(Ok(Event::InitDone)) => self.objects.listed(kind, std::mem::take(listed)),
-            Some(Ok(Event::Apply(meta))) => self.objects.seen(kind, meta),
-            Some(Ok(Event::Delete(meta))) => self.objects.deleted(kind, &meta.name, &meta.uid),
-            Some(Err(error)) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                ?kind,
-                "the watch failed; what is known still holds, and it is tried again"
-            ),
-            // A watcher never ends.
+            Some(Event::Init) => listed.clear(),
+            Some(Event::InitApply(meta)) => listed.push(meta),
+            Some(Event::InitDone) => self.objects.listed(kind, std::mem::take(listed)),
+            Some(Event::Apply(meta)) => self.objects.seen(kind, meta),
+            Some(Event::Delete(meta)) => self.objects.deleted(kind, &meta.name, &meta.uid),
+            // A watch never ends.
             None => {}
         }
     }
@@ -207,16 +202,21 @@ impl Configuration {
 }
 
 /// Watches a kind's metadata; the stream never ends.
-fn metas<K>(client: &Client, fleet: Fleet) -> impl Stream<Item = watcher::Result<Event<Meta>>> + Send + use<K>
+fn metas<K>(
+    what: &'static str,
+    client: &Client,
+    fleet: Fleet,
+) -> impl Stream<Item = Event<Meta>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
 {
     watching::events(
+        what,
         Api::<PartialObjectMeta<K>>::all(client.clone()),
         watching::config(),
         fleet,
     )
-    .map(|event| event.map(|event| event.map_object(meta)))
+    .map(|event| event.map_object(meta))
 }
 
 fn meta<K>(object: PartialObjectMeta<K>) -> Meta {

@@ -7,7 +7,6 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -68,25 +67,21 @@ impl Metadata {
     async fn pods(&self) -> Closed {
         let config = watching::config().fields(&format!("spec.nodeName={}", self.node));
         let api = Api::<SlimPod>::all(self.client.clone());
-        let mut events = watching::events(api, config, self.fleet()).boxed();
+        let mut events = watching::events("pods", api, config, self.fleet()).boxed();
         let mut listed = Vec::new();
         while let Some(event) = events.next().await {
             let told = match event {
-                Ok(Event::Init) => {
+                Event::Init => {
                     listed.clear();
                     Ok(())
                 }
-                Ok(Event::InitApply(pod)) => {
+                Event::InitApply(pod) => {
                     listed.push(Pod::from(pod));
                     Ok(())
                 }
-                Ok(Event::InitDone) => self.tell(Change::Pods(std::mem::take(&mut listed))).await,
-                Ok(Event::Apply(pod)) => self.tell(Change::Pod(Box::new(pod.into()))).await,
-                Ok(Event::Delete(pod)) => self.tell(Change::PodGone(pod.cgroup_uid())).await,
-                Err(error) => {
-                    warn(&error, "pods");
-                    Ok(())
-                }
+                Event::InitDone => self.tell(Change::Pods(std::mem::take(&mut listed))).await,
+                Event::Apply(pod) => self.tell(Change::Pod(Box::new(pod.into()))).await,
+                Event::Delete(pod) => self.tell(Change::PodGone(pod.cgroup_uid())).await,
             };
             if let Err(closed) = told {
                 return closed;
@@ -97,31 +92,27 @@ impl Metadata {
 
     async fn namespaces(&self) -> Closed {
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
-        let mut events = watching::events(api, watching::config(), self.fleet()).boxed();
+        let mut events = watching::events("namespaces", api, watching::config(), self.fleet()).boxed();
         let mut listed = BTreeMap::new();
         while let Some(event) = events.next().await {
             let told = match event {
-                Ok(Event::Init) => {
+                Event::Init => {
                     listed.clear();
                     Ok(())
                 }
-                Ok(Event::InitApply(namespace)) => {
+                Event::InitApply(namespace) => {
                     let (name, labels) = name_and_labels(namespace);
                     listed.insert(name, labels);
                     Ok(())
                 }
-                Ok(Event::InitDone) => self.tell(Change::Namespaces(std::mem::take(&mut listed))).await,
-                Ok(Event::Apply(namespace)) => {
+                Event::InitDone => self.tell(Change::Namespaces(std::mem::take(&mut listed))).await,
+                Event::Apply(namespace) => {
                     let (name, labels) = name_and_labels(namespace);
                     self.tell(Change::Namespace(name, labels)).await
                 }
-                Ok(Event::Delete(namespace)) => {
+                Event::Delete(namespace) => {
                     self.tell(Change::NamespaceGone(name_and_labels(namespace).0))
                         .await
-                }
-                Err(error) => {
-                    warn(&error, "namespaces");
-                    Ok(())
                 }
             };
             if let Err(closed) = told {
@@ -138,15 +129,6 @@ fn name_and_labels(namespace: PartialObjectMeta<Namespace>) -> (String, BTreeMap
         metadata.name.unwrap_or_default(),
         metadata.labels.unwrap_or_default(),
     )
-}
-
-fn warn(error: &watcher::Error, what: &str) {
-    let error = error as &dyn std::error::Error;
-    tracing::warn!(
-        error,
-        what,
-        "the watch failed; what is known still holds, and it is tried again"
-    );
 }
 
 #[cfg(test)]

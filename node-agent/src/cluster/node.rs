@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use weir_runtime::backoff::Backoff;
+use weir_runtime::error::chain;
 
 use super::cache::Cache;
 use super::fleet::Fleet;
@@ -92,28 +93,30 @@ impl OwnNode {
     async fn follow(&mut self) {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
         let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
+        let mut complaint = None;
         loop {
-            let wait = match timeout(GET_TIMEOUT, api.get(&self.name)).await {
+            let trouble = match timeout(GET_TIMEOUT, api.get(&self.name)).await {
                 Ok(Ok(node)) => {
-                    retry.reset();
                     self.tell(node).await;
-                    Fleet::read(&self.credentials).node_interval(rand::random())
+                    None
                 }
-                Ok(Err(error)) => {
+                Ok(Err(error)) => Some(chain(&error)),
+                Err(_elapsed) => Some("the API server does not answer".to_owned()),
+            };
+            let wait = if let Some(trouble) = trouble {
+                if complaint.as_ref() != Some(&trouble) {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = trouble,
                         node = self.name,
                         "cannot read the own Node; its labels are taken to be as they were"
                     );
-                    retry.next(rand::random())
+                    complaint = Some(trouble);
                 }
-                Err(_elapsed) => {
-                    tracing::warn!(
-                        node = self.name,
-                        "the API server does not answer for the own Node"
-                    );
-                    retry.next(rand::random())
-                }
+                retry.next(rand::random())
+            } else {
+                complaint = None;
+                retry.reset();
+                Fleet::read(&self.credentials).node_interval(rand::random())
             };
             sleep(wait).await;
         }

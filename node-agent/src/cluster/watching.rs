@@ -11,6 +11,7 @@ use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event, ListSemantic};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
+use weir_runtime::error::chain;
 use weir_runtime::patience::Patience;
 
 use super::fleet::{Fleet, watch_timeout_seconds};
@@ -27,47 +28,89 @@ pub(super) fn config() -> watcher::Config {
 }
 
 struct Watch<K> {
+    what: &'static str,
     api: Api<K>,
     config: watcher::Config,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     patience: Patience,
     start: Instant,
-    wait: Duration,
+    /// The error that was told last, while it lasts.
+    complaint: Option<String>,
 }
 
-/// Events of a kind. The stream never ends: an error is followed by a pause, which grows to what suits `fleet` and is
-/// none when only a new list can help.
+/// Events of a kind, for ever. An error is told once; a pause follows it, which grows to what suits `fleet` and is none
+/// when only a new list can help.
 pub(super) fn events<K>(
+    what: &'static str,
     api: Api<K>,
     config: watcher::Config,
     fleet: Fleet,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let watch = Watch {
+        what,
         events: watch(api.clone(), config.clone()).boxed(),
         api,
         config,
         patience: Patience::new(fleet.retry_cap()),
         start: Instant::now(),
-        wait: Duration::ZERO,
+        complaint: None,
     };
     stream::unfold(watch, |mut watch| async move {
-        sleep(std::mem::take(&mut watch.wait)).await;
-        let event = watch.events.next().await?;
-        if let Err(error) = &event {
-            let now = watch.start.elapsed();
-            watch.wait = if is_outdated(error) {
-                // The client itself would ask for the same version for ever when the refusal is not a watch's event.
-                watch.events = self::watch(watch.api.clone(), watch.config.clone()).boxed();
-                watch.patience.outdated(now, rand::random())
-            } else {
-                watch.patience.failed(now, rand::random())
-            };
+        loop {
+            match watch.events.next().await? {
+                Ok(event) => {
+                    watch.works(&event);
+                    return Some((event, watch));
+                }
+                Err(error) => {
+                    watch.complain(&error);
+                    sleep(watch.recover(&error)).await;
+                }
+            }
         }
-        Some((event, watch))
     })
+}
+
+impl<K> Watch<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    /// What to wait before the next attempt.
+    fn recover(&mut self, error: &watcher::Error) -> Duration {
+        let now = self.start.elapsed();
+        if is_outdated(error) {
+            // The client itself would ask for the same version for ever when the refusal is not a watch's event.
+            self.events = watch(self.api.clone(), self.config.clone()).boxed();
+            self.patience.outdated(now, rand::random())
+        } else {
+            self.patience.failed(now, rand::random())
+        }
+    }
+
+    fn complain(&mut self, error: &watcher::Error) {
+        let text = chain(error);
+        if self.complaint.as_ref() == Some(&text) {
+            tracing::debug!(error = text, what = self.what, "the watch failed again");
+        } else {
+            let what = self.what;
+            tracing::warn!(
+                error = text,
+                what,
+                "the watch failed; what is known still holds, and it is tried again"
+            );
+            self.complaint = Some(text);
+        }
+    }
+
+    fn works(&mut self, event: &Event<K>) {
+        // `Init` only says that a list will be asked for.
+        if !matches!(event, Event::Init) && self.complaint.take().is_some() {
+            tracing::info!(what = self.what, "watching again");
+        }
+    }
 }
 
 /// 410: the version that the watch would go on from is forgotten.

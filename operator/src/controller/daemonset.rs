@@ -35,6 +35,9 @@ pub enum AgentsError {
     /// What was gathered cannot be used.
     #[error(transparent)]
     Invalid(#[from] AgentsInvalid),
+    /// The CRDs are of another version. Agents of this one would not be understood.
+    #[error("agents are left as they are: {0}")]
+    Crds(String),
 }
 
 /// Visits the agents' objects until `stop`.
@@ -76,6 +79,9 @@ pub(super) async fn visit_once(context: &Context) -> Result<(), AgentsError> {
 }
 
 async fn reconcile(context: &Context) -> Result<Resources<super::Applied>, AgentsError> {
+    if let Some(trouble) = context.crds_trouble() {
+        return Err(AgentsError::Crds(trouble));
+    }
     let inputs = dereference::dereference(context).await?;
     let validated = validate(&inputs)?;
     let resources = build(

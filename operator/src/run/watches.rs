@@ -67,6 +67,7 @@ pub(super) fn prepare(
         writer: Writer::default(),
         index: Arc::new(Mutex::new(Index::default())),
         agents_trouble: Mutex::default(),
+        crds_trouble: Mutex::default(),
     };
     (Arc::new(context), watches)
 }
@@ -167,7 +168,7 @@ impl Watches {
 const ANY: [&str; 1] = ["agents"];
 
 impl Context {
-    fn visit_agents(&self) {
+    pub(crate) fn visit_agents(&self) {
         self.dirty.agents.add(ANY.map(str::to_owned));
     }
 

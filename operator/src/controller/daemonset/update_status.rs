@@ -35,6 +35,10 @@ fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
             Some((ConditionReason::PermissionDenied, chain(error)))
         }
         Ok(_) | Err(AgentsError::Api(_)) => None,
+        Err(AgentsError::Crds(_)) => Some((
+            ConditionReason::CrdTooOld,
+            result.err().map(ToString::to_string).unwrap_or_default(),
+        )),
         Err(AgentsError::Invalid(error)) => Some((ConditionReason::SpecTooLarge, error.to_string())),
     }
 }

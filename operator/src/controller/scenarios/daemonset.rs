@@ -219,3 +219,25 @@ async fn agents_keep_the_credentials_of_a_deleted_sink_in_use() {
         "nobody uses it any more"
     );
 }
+
+/// *Scenario:* the installed CRDs are of another version; then the right ones are applied.
+/// *Guarantees:* agents are left as they are, an Event and every profile's status say why; then they are applied.
+#[tokio::test]
+async fn agents_wait_for_crds_of_their_version() {
+    let mut rig = Rig::new(world());
+    rig.context
+        .set_crds_trouble(Some("apply the crds of one version".to_owned()));
+    let server = &mut rig.server;
+    let (result, event) = play(visit_once(&rig.context), server.event("weir-agents", "CrdTooOld")).await;
+    result.unwrap_err();
+    assert!(event.body["note"].as_str().unwrap().contains("of one version"));
+    assert_eq!(
+        rig.context.agents_trouble().unwrap().0,
+        ConditionReason::CrdTooOld
+    );
+
+    rig.context.set_crds_trouble(None);
+    let (result, _) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    result.unwrap();
+    assert_eq!(rig.context.agents_trouble(), None);
+}

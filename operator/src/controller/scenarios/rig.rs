@@ -95,6 +95,7 @@ impl Rig {
             writer: Writer::default(),
             index: Arc::new(Mutex::new(world.index)),
             agents_trouble: Mutex::default(),
+            crds_trouble: Mutex::default(),
         };
         Self {
             context: Arc::new(context),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_events::agent::{AgentLedger, LedgerCut, LedgerHook, LedgerProfile, LedgerSlot};
 use weir_node_agent_common::{hook, outcome};
 
-use super::{Counts, Row};
+use super::{Counts, Row, RowInfo};
 
 /// Outcomes of one row, both lanes, less what the slot counted before the row had it.
 pub type KernelCounts = [u64; outcome::COUNTERS];
@@ -36,27 +36,101 @@ pub fn assemble(report: Report) -> AgentLedger {
     cut.closed = rows
         .iter()
         .all(|(_, kernel, agent)| kernel[outcome::RINGED as usize] == agent.drained());
-    let mut profiles: BTreeMap<(String, String), LedgerProfile> = BTreeMap::new();
-    for (row, kernel, agent) in rows {
-        let key = (row.info.profile.clone(), row.info.uid.clone());
-        let profile = profiles.entry(key).or_insert_with(|| LedgerProfile {
-            name: row.info.profile.clone(),
-            generation: row.info.generation,
-            digest: row.info.digest.clone(),
-            slots: Vec::new(),
-        });
-        if row.info.generation > profile.generation {
-            profile.generation = row.info.generation;
-            profile.digest.clone_from(&row.info.digest);
-        }
-        profile.slots.push(slot(&row, &kernel, &agent));
-    }
     AgentLedger {
         cut,
         hooks: hooks.into_iter().map(hook_row).collect(),
-        profiles: profiles.into_values().collect(),
+        profiles: profiles(rows),
         ..identity
     }
+}
+
+/// One entry for each profile's name, with one slot for each of its events: a profile that was suspended or deleted and
+/// came back has a row for each time, and they count on where the one before stopped, as its `seq` does.
+fn profiles(rows: Vec<(Row, KernelCounts, Counts)>) -> Vec<LedgerProfile> {
+    let mut profiles: BTreeMap<String, LedgerProfile> = BTreeMap::new();
+    let mut uids: BTreeMap<String, String> = BTreeMap::new();
+    for (row, kernel, agent) in rows {
+        let slot = slot(&row, &kernel, &agent);
+        let RowInfo {
+            profile: name,
+            uid,
+            generation,
+            digest,
+            event: _,
+            kind: _,
+            slot: _,
+        } = row.info;
+        let profile = profiles.entry(name.clone()).or_insert_with(|| LedgerProfile {
+            name: name.clone(),
+            ..LedgerProfile::default()
+        });
+        // Rows stand in the order in which they were opened, so that another UID is a later profile of the same name.
+        let later = uids.insert(name, uid.clone()).is_none_or(|before| before != uid);
+        if later || generation > profile.generation {
+            profile.generation = generation;
+            profile.digest = digest;
+        }
+        let same = |known: &&mut LedgerSlot| (&known.event, &known.kind) == (&slot.event, &slot.kind);
+        match profile.slots.iter_mut().find(same) {
+            Some(known) => add(known, &slot),
+            None => profile.slots.push(slot),
+        }
+    }
+    profiles.into_values().collect()
+}
+
+/// Adds the counts of another row of the same event. Every identity that holds for both holds for the sum.
+fn add(sum: &mut LedgerSlot, other: &LedgerSlot) {
+    let LedgerSlot {
+        event: _,
+        kind: _,
+        matched,
+        sampled_out,
+        limited_event,
+        limited_profile,
+        limited_workload,
+        ring_full,
+        dry_run,
+        throttled,
+        suppressed,
+        ringed,
+        in_ring,
+        malformed,
+        out_of_scope,
+        filtered,
+        held,
+        accepted,
+        acked,
+        shed,
+        rejected,
+        queued,
+        spooled,
+        unacked,
+        undecided,
+    } = other;
+    sum.matched += matched;
+    sum.sampled_out += sampled_out;
+    sum.limited_event += limited_event;
+    sum.limited_profile += limited_profile;
+    sum.limited_workload += limited_workload;
+    sum.ring_full += ring_full;
+    sum.dry_run += dry_run;
+    sum.throttled += throttled;
+    sum.suppressed += suppressed;
+    sum.ringed += ringed;
+    sum.in_ring += in_ring;
+    sum.malformed += malformed;
+    sum.out_of_scope += out_of_scope;
+    sum.filtered += filtered;
+    sum.held += held;
+    sum.accepted += accepted;
+    sum.acked += acked;
+    sum.shed += shed;
+    sum.rejected += rejected;
+    sum.queued += queued;
+    sum.spooled += spooled;
+    sum.unacked += unacked;
+    sum.undecided += undecided;
 }
 
 fn slot(row: &Row, kernel: &KernelCounts, agent: &Counts) -> LedgerSlot {

@@ -142,6 +142,49 @@ fn ledger_is_closed_only_if_every_ringed_record_arrived() {
     assert_eq!(open.profiles[0].slots[0].in_ring, 1);
 }
 
+/// *Scenario:* a profile is suspended and comes back, then is deleted and made again under another UID; another event of
+/// its own comes with that.
+/// *Guarantees:* one entry for the profile with the last one's generation, one for each event with the sum of its rows:
+/// two series of one name would be an invalid scrape.
+#[test]
+fn rows_of_one_event_are_one_entry() {
+    let ledger = Ledger::default();
+    let of = |uid: &str, generation, event: &str| {
+        ledger.open(RowInfo {
+            uid: uid.to_owned(),
+            generation,
+            digest: format!("{uid}{generation}"),
+            ..info(event)
+        })
+    };
+    let rows = [of("u", 7, "e"), of("u", 9, "e"), of("v", 1, "e"), of("v", 1, "f")];
+    let some = Drained {
+        accepted: 3,
+        ..Drained::default()
+    };
+    ledger.drained(rows.map(|row| (row, 1, some)));
+    let mut kernel = [0; outcome_counters()];
+    kernel[weir_node_agent_common::outcome::RINGED as usize] = 3;
+    let rows = ledger.close(1).into_iter();
+    let assembled = assemble(Report {
+        identity: AgentLedger::default(),
+        cut: LedgerCut::default(),
+        rows: rows.map(|(row, counts)| (row, kernel, counts)).collect(),
+        hooks: Vec::new(),
+    });
+    assert!(assembled.cut.closed);
+    let [profile] = assembled.profiles.as_slice() else {
+        panic!("{:?}", assembled.profiles)
+    };
+    assert_eq!((profile.generation, profile.digest.as_str()), (1, "v1"));
+    let slots: Vec<_> = profile
+        .slots
+        .iter()
+        .map(|slot| (slot.event.as_str(), slot.matched, slot.queued))
+        .collect();
+    assert_eq!(slots, [("e", 9, 9), ("f", 3, 3)]);
+}
+
 const fn outcome_counters() -> usize {
     weir_node_agent_common::outcome::COUNTERS
 }

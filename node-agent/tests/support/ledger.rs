@@ -80,7 +80,7 @@ impl Ledger {
         found.remove(0)
     }
 
-    /// All rows of this event: a profile that is removed and added again may have several.
+    /// The rows of this event, one for each profile that has it.
     pub fn rows(&self, event: &str) -> Vec<Slot> {
         self.slots()
             .into_iter()

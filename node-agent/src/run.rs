@@ -1,16 +1,17 @@
 //! `weir-agent run`: puts the parts together, in the order in which they need each other, and takes them apart again.
 
 mod cluster;
+mod end;
+mod memory;
 mod source;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
-use weir_events::agent::AgentLedger;
 use weir_runtime::admin::AdminServer;
+use weir_runtime::error::chain;
 use weir_runtime::metrics::Metrics;
 use weir_runtime::readiness::Readiness;
 use weir_runtime::shutdown::{Cause, Shutdown};
@@ -30,6 +31,9 @@ use crate::publish::metrics::PublishMetrics;
 use crate::publish::{AgentIdentity, PublishHandle, Publisher, PublisherParts, StartError};
 use crate::state::{Remembered, StateDir, StateError, next_epoch};
 use crate::{admin, metrics};
+
+use end::Running;
+use memory::Memory;
 
 /// Time to drain after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -150,10 +154,14 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
         node: args.node.clone().unwrap_or_else(host_name),
         epoch: next_epoch(SystemTime::now(), before.as_ref().map(|before| before.epoch)),
     });
-    state.write(&Remembered {
-        epoch: identity.epoch,
-        ..Remembered::default()
-    })?;
+    match state.write(&Remembered::begun(identity.epoch, before.as_ref())) {
+        // A node whose disk is full wants to be seen more than ever; the next epoch follows from the clock as well.
+        Err(error) if error.is_full() => tracing::warn!(
+            error = chain(&error),
+            "this epoch is not remembered; free space in the state directory"
+        ),
+        written => written?,
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         cluster = %identity.cluster,
@@ -170,7 +178,7 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
         });
     }
     let mut agent = Agent::assemble(&args, &identity, shutdown)?;
-    if let Some(before) = before.and_then(unfinished) {
+    if let Some(before) = before.and_then(Remembered::unfinished) {
         agent.control.announce_last_life(before);
     }
     agent.live(&args, standalone, place, state, identity.epoch).await
@@ -294,11 +302,12 @@ impl Agent {
         let configured = readiness.gate("configuration");
         let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
         let drain_thread = start_drain(drain, shutdown.clone())?;
-        supervisor.spawn(
-            "remember",
-            remember(Arc::clone(&state), view.clone(), epoch, shutdown.token()),
-        );
-        let seen = view.clone();
+        let memory = Memory {
+            state: Arc::clone(&state),
+            epoch,
+            view: view.clone(),
+        };
+        supervisor.spawn("remember", memory.clone().follow(shutdown.token()));
         let mut client = None;
         if let Some((files, desired, hangups)) = standalone {
             requester
@@ -331,43 +340,24 @@ impl Agent {
             };
             client = Some(cluster::follow(&mut supervisor, parts)?);
         }
+        // From here on, a part that ends too early ends the agent.
+        let supervised = tokio::spawn(supervisor.run());
         let outcome = control.run(&mut asked, &shutdown.token()).await;
-        if outcome.is_err() {
-            shutdown.trigger(Cause::Own);
-        }
-        let deadline = shutdown
-            .deadline()
-            .unwrap_or_else(|| tokio::time::Instant::now() + GRACE)
-            - END;
-        // A control side that failed may still drain what it can.
-        let finished = control.finish(deadline).await;
-        drain_stop.cancel();
-        commands.wake().map_err(system("end the drain thread"))?;
-        let drained = tokio::task::spawn_blocking(move || drain_thread.join()).await;
-        admin_stop.cancel();
-        admin
-            .await
-            .map_err(system("end the admin server"))?
-            .map_err(system("serve the admin server"))?;
-        supervisor.run().await.map_err(system("keep all parts running"))?;
-        outcome?;
-        let finished = finished?;
-        remember_last(&state, epoch, &finished.ledger, seen.next_seq())?;
+        let running = Running {
+            control,
+            drain: drain_thread,
+            drain_stop,
+            commands,
+            admin,
+            admin_stop,
+            supervised,
+            memory,
+            shutdown,
+        };
+        running.end(outcome).await?;
         if let (Some(client), Some(place)) = (client, place) {
             cluster::purge_if_uninstalled(&client, &place, &state).await;
         }
-        if !matches!(drained, Ok(Ok(Ok(())))) {
-            return Err(RunError::System {
-                what: "drain the rings",
-                source: "the drain thread failed".into(),
-            });
-        }
-        let report = finished.report;
-        tracing::info!(
-            shed = report.shed_events,
-            closed = finished.ledger.cut.closed,
-            "ended"
-        );
         Ok(())
     }
 }
@@ -387,51 +377,6 @@ fn start_drain(drain: Drain, shutdown: Shutdown) -> Result<DrainThread, RunError
             result
         })
         .map_err(system("start the drain thread"))
-}
-
-/// Writes each cut to the state directory.
-async fn remember(
-    state: Arc<StateDir>,
-    view: View,
-    epoch: u64,
-    stop: CancellationToken,
-) -> Result<(), StateError> {
-    let mut cuts = view.ledgers();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            changed = cuts.changed() => if changed.is_err() {
-                return Ok(());
-            }
-        }
-        let ledger = cuts.borrow_and_update().clone();
-        if let Some(ledger) = ledger {
-            // A full disk must not end collection: the last cut is then older, and so it is told.
-            if let Err(error) = remember_last(&state, epoch, &ledger, view.next_seq()) {
-                tracing::warn!(%error, "cannot remember the last cut");
-            }
-        }
-    }
-}
-
-fn remember_last(
-    state: &StateDir,
-    epoch: u64,
-    ledger: &AgentLedger,
-    next_seq: BTreeMap<String, u64>,
-) -> Result<(), StateError> {
-    state.write(&Remembered {
-        epoch,
-        next_seq,
-        ledger: Some(ledger.clone()),
-    })
-}
-
-/// The last cut of a life that ended without its final one.
-fn unfinished(before: Remembered) -> Option<AgentLedger> {
-    let mut ledger = before.ledger.filter(|ledger| !ledger.cut.is_final)?;
-    ledger.cut.unknown_after = true;
-    Some(ledger)
 }
 
 fn default_state_dir() -> PathBuf {

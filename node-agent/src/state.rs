@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,15 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// There is no room: what should be remembered is not, and nothing else is wrong.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Write { source, .. }
+            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
+}
+
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -56,6 +65,27 @@ pub struct Remembered {
     pub next_seq: BTreeMap<String, u64>,
     /// The last cut.
     pub ledger: Option<AgentLedger>,
+}
+
+impl Remembered {
+    /// What a life that begins writes first: its epoch, and still the last cut of the life before, which is told only once
+    /// there are sinks. A life that ends before its own first cut must not make that one forgotten.
+    #[must_use]
+    pub fn begun(epoch: u64, before: Option<&Self>) -> Self {
+        Self {
+            epoch,
+            next_seq: BTreeMap::new(),
+            ledger: before.and_then(|before| before.ledger.clone()),
+        }
+    }
+
+    /// The last cut, if the life that made it ended without a final one.
+    #[must_use]
+    pub fn unfinished(self) -> Option<AgentLedger> {
+        let mut ledger = self.ledger.filter(|ledger| !ledger.cut.is_final)?;
+        ledger.cut.unknown_after = true;
+        Some(ledger)
+    }
 }
 
 /// The state directory, locked.
@@ -115,7 +145,7 @@ impl StateDir {
             let path = self.path.join(name);
             match std::fs::remove_file(&path) {
                 Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(source) => return Err(StateError::Write { path, source }),
             }
         }
@@ -182,6 +212,30 @@ mod tests {
                 .map(|state| state.epoch),
             Some(7)
         );
+    }
+
+    #[test]
+    fn begun_life_that_makes_no_cut_leaves_the_one_before_to_be_told() {
+        let mut ledger = AgentLedger {
+            epoch: 7,
+            ..AgentLedger::default()
+        };
+        let before = Remembered {
+            epoch: 7,
+            ledger: Some(ledger.clone()),
+            ..Remembered::default()
+        };
+        let begun = Remembered::begun(9, Some(&before));
+        assert_eq!(begun.epoch, 9);
+        let told = begun.unfinished().unwrap();
+        assert_eq!((told.epoch, told.cut.unknown_after), (7, true));
+        ledger.cut.is_final = true;
+        let finished = Remembered {
+            ledger: Some(ledger),
+            ..before
+        };
+        assert_eq!(Remembered::begun(9, Some(&finished)).unfinished(), None);
+        assert_eq!(Remembered::begun(9, None).unfinished(), None);
     }
 
     #[test]

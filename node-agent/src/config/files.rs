@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use weir_profile::load::{MAX_FILE_BYTES, load};
@@ -31,6 +32,8 @@ pub struct Files {
 struct Source {
     path: PathBuf,
     documents: Vec<Document>,
+    /// It was a pipe, such as a shell's `<(...)`: read once, and never again.
+    is_spent: bool,
 }
 
 impl Files {
@@ -45,6 +48,7 @@ impl Files {
             .map(|path| Source {
                 path,
                 documents: Vec::new(),
+                is_spent: false,
             })
             .collect();
         Ok(Self {
@@ -111,16 +115,25 @@ impl Files {
     fn read(&mut self) -> Vec<ConfigError> {
         let texts: Vec<_> = self
             .sources
-            .iter()
-            .map(|source| read_file(&source.path))
+            .iter_mut()
+            .map(|source| {
+                let read = (!source.is_spent).then(|| read_file(&source.path));
+                // One that cannot be looked at may be a file that is away for a moment.
+                source.is_spent |= source
+                    .path
+                    .metadata()
+                    .is_ok_and(|found| found.file_type().is_fifo());
+                read
+            })
             .collect();
         self.take(texts)
     }
 
-    /// The pure part: what the files hold becomes plans.
-    fn take(&mut self, texts: Vec<Result<String, ConfigError>>) -> Vec<ConfigError> {
+    /// The pure part: what the files hold becomes plans. A file without a text keeps its documents.
+    fn take(&mut self, texts: Vec<Option<Result<String, ConfigError>>>) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         for (source, text) in self.sources.iter_mut().zip(texts) {
+            let Some(text) = text else { continue };
             match text
                 .map_err(|error| vec![error])
                 .and_then(|text| parse(&source.path, &text))

@@ -366,11 +366,13 @@ async fn run(directory: Arc<Directory>, mut starts: mpsc::Receiver<Start>) {
     while let Some(start) = starts.recv().await {
         match start {
             Start::Run(sink) => {
-                let target = sink.settings.target.clone();
+                let (target, encoding) = (sink.settings.target.clone(), sink.settings.encoding);
                 match target {
                     Target::Nats(settings) => tasks.spawn_local(nats::run(sink, settings)),
                     Target::Stdout => tasks.spawn_local(writer::run(sink, StdoutOutput)),
-                    Target::File(path) => tasks.spawn_local(writer::run(sink, FileOutput::new(path))),
+                    Target::File(path) => {
+                        tasks.spawn_local(writer::run(sink, FileOutput::new(path, encoding)))
+                    }
                 };
             }
             Start::Retire(sink) => {

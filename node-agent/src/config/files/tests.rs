@@ -38,12 +38,28 @@ fn state(files: &Files) -> Vec<(String, i64, u32)> {
 }
 
 fn take(files: &mut Files, texts: &[&str]) -> Vec<String> {
-    let texts = texts.iter().map(|text| Ok((*text).to_owned())).collect();
+    let texts = texts.iter().map(|text| Some(Ok((*text).to_owned()))).collect();
     files.take(texts).iter().map(ToString::to_string).collect()
 }
 
 fn row(name: &str, generation: i64, rate: u32) -> (String, i64, u32) {
     (name.to_owned(), generation, rate)
+}
+
+#[test]
+fn pipe_is_read_once() {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(profile("a", 10).as_bytes()).unwrap();
+    drop(writer);
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    let mut files = Files::new(vec![path], Some("stdout")).unwrap();
+    files.start().unwrap();
+    let again = files.reread();
+    assert_eq!(again.errors, [""; 0]);
+    assert_eq!(state(&files), [row("a", 1, 10)]);
 }
 
 #[test]
@@ -83,11 +99,11 @@ fn one_bad_file_does_not_hold_up_another() {
     let mut files = files(2);
     take(&mut files, &[&profile("a", 10), &profile("b", 10)]);
     let errors = files.take(vec![
-        Ok(profile("a", 11)),
-        Err(ConfigError::Read {
+        Some(Ok(profile("a", 11))),
+        Some(Err(ConfigError::Read {
             file: "1.yaml".into(),
             source: std::io::ErrorKind::NotFound.into(),
-        }),
+        })),
     ]);
     assert_eq!(errors.len(), 1);
     assert_eq!(

@@ -36,7 +36,10 @@ macro_rules! offsets {
 pub const MISSING: u32 = u32::MAX;
 
 offsets! {
+    task_pid: "task_struct"."pid",
     task_tgid: "task_struct"."tgid",
+    task_cred: "task_struct"."cred",
+    task_cgroups: "task_struct"."cgroups",
     task_real_parent: "task_struct"."real_parent",
     task_group_leader: "task_struct"."group_leader",
     task_start_boottime: "task_struct"."start_boottime",
@@ -46,6 +49,9 @@ offsets! {
     task_fs: "task_struct"."fs",
     task_files: "task_struct"."files",
     task_comm: "task_struct"."comm",
+    cred_uid: "cred"."uid",
+    cred_gid: "cred"."gid",
+    css_set_cgroup: "css_set"."dfl_cgrp",
     signal_live: "signal_struct"."live",
     signal_flags: "signal_struct"."flags",
     signal_group_exit_code: "signal_struct"."group_exit_code",

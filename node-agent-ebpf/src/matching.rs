@@ -11,7 +11,7 @@ use crate::visit::Visit;
 
 /// Slots left after an exact field.
 #[inline(always)]
-pub fn exact(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, value: &[u8; 16]) -> u64 {
+pub fn exact(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, value: [u64; 2]) -> u64 {
     if mask & !any == 0 {
         return mask;
     }
@@ -20,7 +20,8 @@ pub fn exact(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, value: &[u
         kind,
         field,
         reserved: 0,
-        value: *value,
+        // SAFETY: sixteen plain bytes.
+        value: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(value) },
     };
     // SAFETY: values are plain words.
     let listed = unsafe { MATCH_EXACT.get(&key) }.copied().unwrap_or(0);
@@ -30,19 +31,13 @@ pub fn exact(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, value: &[u
 /// Slots left after an exact numeric field.
 #[inline(always)]
 pub fn number(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, number: u32) -> u64 {
-    let mut value = [0; 16];
-    let bytes = number.to_le_bytes();
-    value[0] = bytes[0];
-    value[1] = bytes[1];
-    value[2] = bytes[2];
-    value[3] = bytes[3];
-    exact(visit, kind, field, any, mask, &value)
+    exact(visit, kind, field, any, mask, [u64::from(number), 0])
 }
 
 /// Slots left after what every kind has: `comm` and `uids`.
 #[inline(always)]
 pub fn task(visit: &Visit, kind: u8, config: &KindConfig, mask: u64, who: &Identity) -> u64 {
-    let mask = exact(visit, kind, field::COMM, config.any_comm, mask, &who.comm);
+    let mask = exact(visit, kind, field::COMM, config.any_comm, mask, who.comm);
     number(visit, kind, field::UID, config.any_uid, mask, who.uid_gid as u32)
 }
 

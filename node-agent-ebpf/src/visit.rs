@@ -1,14 +1,16 @@
 //! One run of a program for one occurrence: what is read once at entry, and whether it concerns us at all.
 
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
 use weir_node_agent_common::config::{Active, KindConfig, SCOPE_EXCLUDED, kind_index};
 use weir_node_agent_common::hook;
 
 use crate::emit::count_hook;
 use crate::maps::{ACTIVE, KINDS, SCOPE, SELF};
+use crate::task::Typed;
 
 /// What a program knows after its entry.
 pub struct Visit {
+    /// Who runs now; not who it is about where the program runs in interrupt context.
+    pub task: Typed,
     pub active: Active,
     pub hook: u32,
     pub pid_tgid: u64,
@@ -23,15 +25,13 @@ impl Visit {
     /// Enters for the current task; `None` when excluded (and counted).
     #[inline(always)]
     pub fn enter(hook: u32) -> Option<Self> {
-        let pid_tgid = bpf_get_current_pid_tgid();
-        // SAFETY: helper without arguments.
-        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-        Self::enter_as(hook, pid_tgid, cgroup_id)
+        let task = Typed::current();
+        Self::enter_as(hook, task, task.pid_tgid(), task.cgroup_id())
     }
 
     /// Enters for a task whose identity was kept.
     #[inline(always)]
-    pub fn enter_as(hook: u32, pid_tgid: u64, cgroup_id: u64) -> Option<Self> {
+    pub fn enter_as(hook: u32, task: Typed, pid_tgid: u64, cgroup_id: u64) -> Option<Self> {
         let active = Active(ACTIVE.get(0).map_or(0, |word| {
             // SAFETY: a map value; one aligned read, so that side, lane and id belong together.
             unsafe { (&raw const *word).read_volatile() }
@@ -41,6 +41,7 @@ impl Visit {
             return None;
         }
         let mut visit = Self {
+            task,
             active,
             hook,
             pid_tgid,

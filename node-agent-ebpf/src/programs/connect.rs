@@ -16,10 +16,12 @@ use crate::globals::offset;
 use crate::limit::take;
 use crate::maps::PENDING;
 use crate::matching;
-use crate::programs::open::argument;
+use crate::programs::open::Entry;
 use crate::programs::process::binary;
 use crate::scratch::{Work, claim, release};
-use crate::task::{self, PENDING_ARMED, PENDING_DONE, PENDING_SENT, PENDING_TOLD, pointer, read_or_zero};
+use crate::task::{
+    self, PENDING_ARMED, PENDING_DONE, PENDING_SENT, PENDING_TOLD, Typed, pointer, read_or_zero,
+};
 use crate::visit::Visit;
 
 const EALREADY: i32 = 114;
@@ -100,7 +102,7 @@ pub fn net_connect(ctx: TracePointContext) -> u32 {
     };
     if connected(&visit, result, work) {
         work.who.fill(&visit);
-        emit(&visit, config, work, Executable::Current);
+        emit(&visit, config, work, Current);
     }
     release(work);
     0
@@ -109,11 +111,12 @@ pub fn net_connect(ctx: TracePointContext) -> u32 {
 /// Fills in what became of the connect; false when there is nothing to tell, or not yet.
 #[inline(always)]
 fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
+    let entry = Entry::of(visit);
     let connect = work.fixed::<Connect>();
-    if !address(argument(1), connect) {
+    if !address(entry.argument(1), connect) {
         return false;
     }
-    let sk = socket(argument(0) as u32);
+    let sk = socket(entry.argument(0) as u32);
     connect.result = result;
     connect.latency_ns = LATENCY_UNKNOWN;
     connect.protocol = if sk.is_null() {
@@ -253,7 +256,12 @@ fn finish(sk: u64, new: i32) {
     if !take(&raw mut pending.state, PENDING_ARMED, PENDING_TOLD) {
         return;
     }
-    let Some(visit) = Visit::enter_as(hook::SOCK_STATE, pending.who.pid_tgid, pending.who.cgroup_id) else {
+    let Some(visit) = Visit::enter_as(
+        hook::SOCK_STATE,
+        Typed::current(),
+        pending.who.pid_tgid,
+        pending.who.cgroup_id,
+    ) else {
         forget(sk);
         return;
     };
@@ -274,10 +282,10 @@ fn finish(sk: u64, new: i32) {
     let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
     socket_address(kernel_sk, connect.family, v4, v6, &mut connect.destination);
     describe_source(kernel_sk, connect);
-    let executable = if pending.config_id == visit.active.config_id() {
-        Executable::Listed(pending.binaries)
-    } else {
-        Executable::Unknown
+    let current = pending.config_id == visit.active.config_id();
+    let executable = Earlier {
+        slots: pending.binaries,
+        known: u64::from(current).wrapping_neg(),
     };
     if pending.restarted == 0 {
         forget(sk);
@@ -287,18 +295,40 @@ fn finish(sk: u64, new: i32) {
 }
 
 /// How the executable of the task that connected is matched.
-enum Executable {
-    /// It is the current task's.
-    Current,
-    /// The slots that listed it when the connect began, under the configuration that still runs.
-    Listed(u64),
-    /// It was looked at for another configuration.
-    Unknown,
+trait Executable: Copy {
+    /// The slots that list it, and those for which that can't be told any more.
+    fn listed(self, visit: &Visit, work: &mut Work) -> (u64, u64);
+}
+
+/// It is the current task's.
+#[derive(Clone, Copy)]
+struct Current;
+
+impl Executable for Current {
+    #[inline(always)]
+    fn listed(self, visit: &Visit, work: &mut Work) -> (u64, u64) {
+        (binary(visit, kind::NET_CONNECT, work, task::current()), 0)
+    }
+}
+
+/// It is what was looked at when the connect began: the task that runs here is another.
+#[derive(Clone, Copy)]
+struct Earlier {
+    slots: u64,
+    /// All ones when that was for the configuration that still runs.
+    known: u64,
+}
+
+impl Executable for Earlier {
+    #[inline(always)]
+    fn listed(self, _: &Visit, _: &mut Work) -> (u64, u64) {
+        (self.slots & self.known, !self.known)
+    }
 }
 
 /// Matches, decides and writes the connect that stands in `work`.
 #[inline(always)]
-fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executable) {
+fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: impl Executable) {
     const KIND: u8 = kind::NET_CONNECT;
     let now = task::now();
     // SAFETY: the fixed part and `who` are disjoint parts of the buffer.
@@ -346,15 +376,9 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: Executa
         mask = at_least_latency(visit, KIND, config.min_latency, mask, latency);
     }
     if mask & !config.any_binary != 0 {
-        match executable {
-            Executable::Current => mask &= config.any_binary | binary(visit, KIND, work, task::current()),
-            Executable::Listed(slots) => mask &= config.any_binary | slots,
-            Executable::Unknown => {
-                // The task that connected is not the one that runs here: its executable can't be looked at any more.
-                undecided(visit, KIND, mask & !config.any_binary);
-                mask &= config.any_binary;
-            }
-        }
+        let (listed, unknown) = executable.listed(visit, work);
+        undecided(visit, KIND, mask & !config.any_binary & unknown);
+        mask &= config.any_binary | listed;
     }
     if mask == 0 {
         return;

@@ -3,9 +3,7 @@
 //! The entry registers still hold the arguments at the exit, so that one hook and no map does it.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use weir_node_agent_common::config::{KindConfig, field};
@@ -17,7 +15,7 @@ use crate::emit::{count_hook, decide, output, undecided};
 use crate::matching;
 use crate::programs::process::binary;
 use crate::scratch::{Work, claim, release};
-use crate::task;
+use crate::task::{self, Typed};
 use crate::visit::Visit;
 
 /// Offset of the tail.
@@ -51,12 +49,20 @@ mod register {
     pub const ARGUMENTS: [usize; 4] = [35, 1, 2, 3];
 }
 
-#[inline(always)]
-pub fn argument(number: usize) -> u64 {
-    // SAFETY: the registers of the current task; a typed pointer that the verifier follows.
-    unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u64;
-        *regs.add(register::ARGUMENTS[number])
+/// The arguments of the current task's system call.
+#[derive(Clone, Copy)]
+pub struct Entry(Typed);
+
+impl Entry {
+    #[inline(always)]
+    pub fn of(visit: &Visit) -> Self {
+        Self(visit.task.registers())
+    }
+
+    /// The argument of this number, from 0.
+    #[inline(always)]
+    pub fn argument(self, number: usize) -> u64 {
+        self.0.read(register::ARGUMENTS[number] * size_of::<u64>())
     }
 }
 
@@ -75,10 +81,10 @@ fn result(ctx: &TracePointContext) -> i32 {
 /// `openat(int dfd, const char *filename, int flags, umode_t mode)`.
 #[tracepoint(category = "syscalls", name = "sys_exit_openat")]
 pub fn file_openat(ctx: TracePointContext) -> u32 {
-    opened(hook::OPENAT, result(&ctx), || Arguments {
-        path: argument(1),
-        flags: argument(2) as u32,
-        mode: argument(3) as u32,
+    opened(hook::OPENAT, result(&ctx), |entry| Arguments {
+        path: entry.argument(1),
+        flags: entry.argument(2) as u32,
+        mode: entry.argument(3) as u32,
         relative_to_directory: true,
     })
 }
@@ -86,10 +92,10 @@ pub fn file_openat(ctx: TracePointContext) -> u32 {
 /// `open(const char *filename, int flags, umode_t mode)`.
 #[tracepoint(category = "syscalls", name = "sys_exit_open")]
 pub fn file_open(ctx: TracePointContext) -> u32 {
-    opened(hook::OPEN, result(&ctx), || Arguments {
-        path: argument(0),
-        flags: argument(1) as u32,
-        mode: argument(2) as u32,
+    opened(hook::OPEN, result(&ctx), |entry| Arguments {
+        path: entry.argument(0),
+        flags: entry.argument(1) as u32,
+        mode: entry.argument(2) as u32,
         relative_to_directory: false,
     })
 }
@@ -97,10 +103,10 @@ pub fn file_open(ctx: TracePointContext) -> u32 {
 /// `creat(const char *pathname, umode_t mode)`.
 #[tracepoint(category = "syscalls", name = "sys_exit_creat")]
 pub fn file_creat(ctx: TracePointContext) -> u32 {
-    opened(hook::CREAT, result(&ctx), || Arguments {
-        path: argument(0),
+    opened(hook::CREAT, result(&ctx), |entry| Arguments {
+        path: entry.argument(0),
         flags: CREAT_FLAGS,
-        mode: argument(1) as u32,
+        mode: entry.argument(1) as u32,
         relative_to_directory: false,
     })
 }
@@ -108,13 +114,13 @@ pub fn file_creat(ctx: TracePointContext) -> u32 {
 /// `openat2(int dfd, const char *filename, struct open_how *how, size_t usize)`.
 #[tracepoint(category = "syscalls", name = "sys_exit_openat2")]
 pub fn file_openat2(ctx: TracePointContext) -> u32 {
-    opened(hook::OPENAT2, result(&ctx), || {
+    opened(hook::OPENAT2, result(&ctx), |entry| {
         // struct open_how: flags, mode, resolve, all u64.
         let mut how = [0_u64; 2];
         // SAFETY: the helper fills the array or leaves it zero.
-        unsafe { bpf_probe_read_user((&raw mut how).cast(), 16, argument(2) as *const _) };
+        unsafe { bpf_probe_read_user((&raw mut how).cast(), 16, entry.argument(2) as *const _) };
         Arguments {
-            path: argument(1),
+            path: entry.argument(1),
             flags: how[0] as u32,
             mode: how[1] as u32,
             relative_to_directory: true,
@@ -123,7 +129,7 @@ pub fn file_openat2(ctx: TracePointContext) -> u32 {
 }
 
 #[inline(always)]
-fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
+fn opened(hook: u32, result: i32, arguments: impl Fn(Entry) -> Arguments) -> u32 {
     let Some(visit) = Visit::enter(hook) else { return 0 };
     let Some(config) = visit.kind(kind::FILE_OPEN) else {
         return 0;
@@ -131,7 +137,7 @@ fn opened(hook: u32, result: i32, arguments: impl Fn() -> Arguments) -> u32 {
     if config.slots == 0 || visit.profiles == 0 {
         return 0;
     }
-    let arguments = arguments();
+    let arguments = arguments(Entry::of(&visit));
     let mut mask = config.slots
         & match arguments.flags & (ACCESS_MODE | O_PATH) {
             0 => config.access_read,

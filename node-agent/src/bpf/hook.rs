@@ -35,7 +35,7 @@ pub struct Hook {
     /// The kind that it serves, if any.
     pub kind: Option<EventKind>,
     /// The kernel fields it reads, by how their names in `Offsets` begin.
-    pub fields: &'static [&'static str],
+    pub fields: &'static [&'static [&'static str]],
     /// Whether the kind is lost without this hook; otherwise the kind goes on with less coverage.
     pub essential: bool,
 }
@@ -62,6 +62,10 @@ impl Hook {
 /// What the identity of a task and the walk to its executable read.
 const TASK: &[&str] = &[
     "task_",
+    "cred_",
+    "css_set_",
+    "cgroup_kn",
+    "kernfs_",
     "mm_",
     "file_path",
     "path_",
@@ -71,35 +75,10 @@ const TASK: &[&str] = &[
     "mount_",
     "fs_",
 ];
-/// And what tells how a process ended.
-const EXIT: &[&str] = &[
-    "task_",
-    "mm_",
-    "file_path",
-    "path_",
-    "dentry_",
-    "qstr_",
-    "vfsmount_",
-    "mount_",
-    "fs_",
-    "signal_",
-];
-/// And what leads from a descriptor to its socket.
-const SOCKET: &[&str] = &[
-    "task_",
-    "mm_",
-    "file_",
-    "path_",
-    "dentry_",
-    "qstr_",
-    "vfsmount_",
-    "mount_",
-    "fs_",
-    "files_",
-    "fdtable_",
-    "socket_",
-    "sock_",
-];
+/// What tells how a process ended.
+const EXIT: &[&str] = &["signal_"];
+/// What leads from a descriptor to its socket.
+const SOCKET: &[&str] = &["file_private", "files_", "fdtable_", "socket_", "sock_"];
 /// What names a cgroup.
 const CGROUP: &[&str] = &["cgroup_", "kernfs_", "root_"];
 
@@ -110,14 +89,14 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "process_exec",
         "sched_process_exec",
         Some(EventKind::ProcessExec),
-        TASK,
+        &[TASK],
     ),
     typed(
         hook::PROCESS_EXIT,
         "process_exit",
         "sched_process_exit",
         Some(EventKind::ProcessExit),
-        EXIT,
+        &[TASK, EXIT],
     ),
     syscall(
         hook::CONNECT,
@@ -125,7 +104,7 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "sys_exit_connect",
         EventKind::NetConnect,
         true,
-        SOCKET,
+        &[TASK, SOCKET],
     ),
     Hook {
         number: hook::SOCK_STATE,
@@ -133,7 +112,7 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         attach: Attach::Typed("inet_sock_set_state"),
         needed: Needed::For(EventKind::NetConnect),
         kind: Some(EventKind::NetConnect),
-        fields: SOCKET,
+        fields: &[TASK, SOCKET],
         essential: true,
     },
     syscall(
@@ -142,7 +121,7 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "sys_exit_openat",
         EventKind::FileOpen,
         true,
-        TASK,
+        &[TASK],
     ),
     syscall(
         hook::OPEN,
@@ -150,7 +129,7 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "sys_exit_open",
         EventKind::FileOpen,
         false,
-        TASK,
+        &[TASK],
     ),
     syscall(
         hook::OPENAT2,
@@ -158,7 +137,7 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "sys_exit_openat2",
         EventKind::FileOpen,
         false,
-        TASK,
+        &[TASK],
     ),
     syscall(
         hook::CREAT,
@@ -166,10 +145,22 @@ pub const HOOKS: [Hook; hook::COUNT as usize] = [
         "sys_exit_creat",
         EventKind::FileOpen,
         false,
-        TASK,
+        &[TASK],
     ),
-    typed(hook::CGROUP_MKDIR, "cgroup_mkdir", "cgroup_mkdir", None, CGROUP),
-    typed(hook::CGROUP_RMDIR, "cgroup_rmdir", "cgroup_rmdir", None, CGROUP),
+    typed(
+        hook::CGROUP_MKDIR,
+        "cgroup_mkdir",
+        "cgroup_mkdir",
+        None,
+        &[CGROUP],
+    ),
+    typed(
+        hook::CGROUP_RMDIR,
+        "cgroup_rmdir",
+        "cgroup_rmdir",
+        None,
+        &[CGROUP],
+    ),
 ];
 
 const fn typed(
@@ -177,7 +168,7 @@ const fn typed(
     program: &'static str,
     name: &'static str,
     kind: Option<EventKind>,
-    fields: &'static [&'static str],
+    fields: &'static [&'static [&'static str]],
 ) -> Hook {
     Hook {
         number,
@@ -196,7 +187,7 @@ const fn syscall(
     name: &'static str,
     kind: EventKind,
     essential: bool,
-    fields: &'static [&'static str],
+    fields: &'static [&'static [&'static str]],
 ) -> Hook {
     let attach = Attach::Classic("syscalls", name);
     Hook {

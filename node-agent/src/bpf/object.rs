@@ -15,6 +15,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/we
 /// Name of the seeding iterator.
 const SEED: &str = "process_seed";
 
+/// The first kernel that may have what the programs need.
+const OLDEST_KERNEL: (u32, u32) = (5, 14);
+
 /// Sizes that the bulk ring may have, if a power of two.
 pub const RING_BYTES: std::ops::RangeInclusive<u32> = 65_536..=268_435_456;
 
@@ -35,6 +38,11 @@ pub enum LoadError {
     /// Anything else.
     #[error("cannot load the BPF object")]
     Object(#[source] aya::EbpfError),
+    /// The kernel is older than the programs can be.
+    #[error(
+        "Linux {0} is too old: the programs need compare-and-swap and task registers in BPF, which came with Linux 5.15 (Red Hat's 5.14 has them too)"
+    )]
+    KernelTooOld(String),
     /// The ring's size is unusable.
     #[error("bulk ring of {0} bytes: it must be a power of two from 65536 to 268435456")]
     RingBytes(u32),
@@ -96,6 +104,10 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
     if !ring_bytes.is_power_of_two() || !RING_BYTES.contains(&ring_bytes) {
         return Err(LoadError::RingBytes(ring_bytes));
     }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if too_old(&release) {
+        return Err(LoadError::KernelTooOld(release));
+    }
     let types = Btf::from_kernel()?;
     let offsets = Offsets::resolve(|structure, member| types.offset_of(structure, member));
     let group_dead = u32::from(types.tracepoint_arguments("sched_process_exit").unwrap_or(1) > 1);
@@ -116,6 +128,17 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
     let seed = load_seed(&mut ebpf, &btf);
     drop(btf);
     Ok(Object { ebpf, hooks, seed })
+}
+
+/// Whether a release such as `6.1.0-50-cloud-amd64` is below [`OLDEST_KERNEL`]; one that cannot be read is tried.
+fn too_old(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST_KERNEL,
+        _ => false,
+    }
 }
 
 fn permission(error: aya::EbpfError) -> LoadError {
@@ -174,11 +197,17 @@ pub fn open_seed(ebpf: &mut Ebpf) -> Result<std::fs::File, HookError> {
 }
 
 /// Fields that a program reads and this kernel lacks.
-fn missing_fields(offsets: &Offsets, read: &[&str]) -> Vec<String> {
+fn missing_fields(offsets: &Offsets, read: &[&[&str]]) -> Vec<String> {
     let mut missing = Vec::new();
     let bytes = zerocopy::IntoBytes::as_bytes(offsets);
     for ((name, structure, member), offset) in Offsets::FIELDS.iter().zip(bytes.chunks_exact(4)) {
-        if offset == MISSING.to_ne_bytes() && read.iter().any(|prefix| name.starts_with(prefix)) {
+        if offset == MISSING.to_ne_bytes()
+            && read
+                .iter()
+                .copied()
+                .flatten()
+                .any(|prefix| name.starts_with(prefix))
+        {
             missing.push(format!("{structure}.{member}"));
         }
     }
@@ -204,4 +233,26 @@ fn refused(error: ProgramError) -> HookError {
         return HookError::Refused(format!("{io_error}: {last}"));
     }
     HookError::Refused(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_old;
+
+    #[test]
+    fn kernels_before_the_oldest_are_told_from_later_ones() {
+        for release in ["5.10.0-32-cloud-amd64", "4.18.0-553.el8", "3.10"] {
+            assert!(too_old(release), "{release}");
+        }
+        for release in [
+            "5.14.0-503.el9",
+            "5.15.0",
+            "6.1.0-50-cloud-amd64",
+            "7.2.13+deb14",
+            "10.0",
+            "unknown",
+        ] {
+            assert!(!too_old(release), "{release}");
+        }
+    }
 }

@@ -11,13 +11,13 @@ const WINDOW_NS: u64 = 100_000_000;
 const BUSY_FROM: u64 = 50;
 /// Below this many: idle (100/s).
 const IDLE_BELOW: u64 = 10;
-/// Longest nap between two looks. The ring must hold what comes meanwhile: 4 MiB at 200 bytes take 8 M/s.
-pub const MAX_NAP: Duration = Duration::from_micros(2_500);
+/// Longest nap between two looks. The ring must hold what comes meanwhile: 4 MiB at 200 bytes take 4 M/s.
+pub const MAX_NAP: Duration = Duration::from_millis(5);
 /// Shortest nap.
 const MIN_NAP: Duration = Duration::from_micros(100);
-/// Naps in a linger. A batch is sealed a nap before it is due, so that two keep the promise, and each further one only
-/// costs wake-ups: at 20 000 events per second they are most of the thread's time.
-const NAPS_PER_LINGER: u64 = 2;
+/// The part of a linger that is kept back from the nap, for the wake-up itself. A batch is sealed a nap before it is
+/// due, so that one nap keeps the promise, and more of them only cost wake-ups: they are most of the thread's time.
+const RESERVE: u64 = 16;
 
 /// Who decides when we look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,7 +64,8 @@ impl Pace {
 
 /// How long to sleep when busy.
 pub(super) fn nap(least_linger_ns: Option<u64>) -> Duration {
-    let nap = Duration::from_nanos(least_linger_ns.unwrap_or(u64::MAX) / NAPS_PER_LINGER);
+    let linger = least_linger_ns.unwrap_or(u64::MAX);
+    let nap = Duration::from_nanos(linger - linger / RESERVE);
     nap.clamp(MIN_NAP, MAX_NAP)
 }
 
@@ -82,9 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn nap_is_a_part_of_the_linger_within_bounds() {
-        assert_eq!(nap(Some(5_000_000)), MAX_NAP);
-        assert_eq!(nap(Some(1_000_000)), Duration::from_micros(500));
+    fn nap_is_a_little_less_than_the_linger_within_bounds() {
+        assert_eq!(nap(Some(5_000_000)), Duration::from_nanos(4_687_500));
+        assert_eq!(nap(Some(1_000_000)), Duration::from_nanos(937_500));
+        assert_eq!(nap(Some(100_000_000)), MAX_NAP);
         assert_eq!(nap(Some(0)), MIN_NAP);
         assert_eq!(nap(None), MAX_NAP);
     }

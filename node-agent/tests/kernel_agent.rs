@@ -16,6 +16,8 @@
 mod agent;
 #[path = "support/ledger.rs"]
 mod ledger;
+#[path = "support/mount.rs"]
+mod mount;
 #[path = "support/profile.rs"]
 mod profile;
 #[path = "support/server.rs"]

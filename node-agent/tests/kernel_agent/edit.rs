@@ -1,8 +1,7 @@
 //! Edits of the profile file while events flow.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -10,6 +9,7 @@ use rustix::process::Signal;
 use super::limit::{assert_saturated, assert_within};
 use crate::agent::{Agent, Setup, may_test, until};
 use crate::ledger::Ledger;
+use crate::mount::Mount;
 use crate::profile::profile;
 use crate::stream::{Event, Stream};
 use crate::workload::{Storm, marker};
@@ -125,23 +125,6 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
     }
 }
 
-/// A file that stands in for another, which nothing tells who watches the other's directory.
-struct Instead(PathBuf);
-
-impl Instead {
-    fn of(path: PathBuf, new: &Path) -> Self {
-        let mount = Command::new("mount").arg("--bind").arg(new).arg(&path).status();
-        assert!(mount.expect("mount starts").success());
-        Self(path)
-    }
-}
-
-impl Drop for Instead {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
 /// *Scenario:* another file is mounted over the profile, which no watch sees; SIGHUP comes, and comes again.
 ///
 /// *Guarantees:* the first reads the file again and applies it; the second finds nothing new.
@@ -154,7 +137,7 @@ fn hangup_reads_the_files_again() {
     let agent = Setup::new(&generation(dir.path(), 1)).with_file().start();
     let next = dir.path().join("next.yaml");
     fs::write(&next, generation(dir.path(), 2)).expect("writes");
-    let _instead = Instead::of(agent.setup.profile(), &next);
+    let _instead = Mount::over(agent.setup.profile(), &next);
     agent.signal(Signal::HUP);
     agent.until_generation(2);
     let read = agent.cut().hook("sys_exit_openat", "excluded");

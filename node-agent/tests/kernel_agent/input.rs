@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::agent::{BINARY, Setup, may_test};
+use crate::agent::{BINARY, Setup, may_test, until};
+use crate::mount::Mount;
 use crate::profile::profile;
 
 const EXECS: &str = "{name: execs, kind: process.exec}";
@@ -158,6 +159,38 @@ fn second_agent_on_the_host_is_refused_and_the_first_goes_on() {
     assert_eq!(left.count(), 0);
     let mut next = Setup::new(&good()).with_file().start();
     assert!(next.stop().0.success());
+}
+
+/// *Scenario:* the disk of the state directory is full from the start; then it has room.
+///
+/// *Guarantees:* the agent runs and says so; once there is room, cuts are remembered.
+#[test]
+fn full_disk_of_the_state_directory_keeps_nothing_from_being_collected() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    // One page, which the lock's file takes.
+    let tiny = Mount::tmpfs(dir.path().join("state"), "4k");
+    let state = tiny.path().display().to_string();
+    let mut agent = Setup::new(&good())
+        .with(&["--state-dir", &state])
+        .with_file()
+        .start();
+    agent.cut();
+    assert!(
+        agent.log().contains("this epoch is not remembered"),
+        "{}",
+        agent.log()
+    );
+    assert!(!tiny.path().join("agent.json").exists());
+    tiny.resize("1m");
+    let ledger = agent.cut();
+    let written = until("a cut is remembered", || {
+        fs::read_to_string(tiny.path().join("agent.json")).map_err(|error| error.to_string())
+    });
+    assert!(written.contains(&ledger.epoch().to_string()), "{written}");
+    assert!(agent.stop().0.success());
 }
 
 /// *Scenario:* the agent is started by nobody, without any capability.

@@ -1,11 +1,11 @@
 //! Sinks that do not take events: shown with a remedy, counted, and repaired without a restart.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
 use crate::agent::{Agent, Setup, may_test, until};
+use crate::mount::Mount;
 use crate::profile::profile;
 use crate::server::{Server, create_stream};
 use crate::stream::Stream;
@@ -166,32 +166,6 @@ async fn wrong_credentials_are_shown_with_where_to_put_the_right_ones() {
     assert!(took.as_secs() < 5, "{took:?}");
 }
 
-/// A file system that is nearly full from the start.
-struct Tiny(PathBuf);
-
-impl Tiny {
-    fn mount(at: PathBuf) -> Self {
-        std::fs::create_dir(&at).expect("makes a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&at);
-        assert!(mount.status().expect("mount starts").success());
-        Self(at)
-    }
-
-    fn grow(&self) {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "remount,size=10m"]).arg(&self.0);
-        assert!(mount.status().expect("mount starts").success());
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        // The agent may have the file open still: detach.
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
 /// *Scenario:* the disk of a `file:` sink is full; then it has room.
 ///
 /// *Guarantees:* shown, with the remedy; the file holds whole batches only, and everything once there is room.
@@ -202,8 +176,8 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     }
     let dir = tempfile::tempdir().expect("makes a directory");
     let file = marker(dir.path(), "file");
-    let tiny = Tiny::mount(dir.path().join("tiny"));
-    let events = tiny.0.join("events.json");
+    let tiny = Mount::tmpfs(dir.path().join("tiny"), "16k");
+    let events = tiny.path().join("events.json");
     let mut agent = Setup::new(&opens(&file))
         .with_sink(&format!("file:{}", events.display()))
         .start();
@@ -214,7 +188,7 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     assert!(ledger.total("queued") + ledger.total("unacked") > 0, "{ledger:?}");
     let whole = Stream::of_file(&events);
     assert_eq!(whole.events.len() as u64, ledger.total("acked"));
-    tiny.grow();
+    tiny.resize("10m");
     let ledger = until("everything is written", || {
         let ledger = agent.cut();
         if ledger.total("acked") == 100 {

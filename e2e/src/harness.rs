@@ -73,6 +73,32 @@ impl Harness {
         Some(format!("node{number}"))
     }
 
+    /// Folders of a pod's cgroups, in every hierarchy.
+    pub fn cgroups_of(&self, uid: &str) -> std::io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                // Gone since its name was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.contains(uid) || name.contains(&uid.replace('-', "_")) {
+                    found.push(entry.path());
+                } else {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Kills every process of a pod's containers with SIGKILL, but not what holds its namespaces: what a crash does.
     pub fn kill_pod(&self, uid: &str) -> std::io::Result<()> {
         let mut killed = 0;

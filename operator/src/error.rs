@@ -70,6 +70,12 @@ impl ApiError {
         matches!(&*self.source, kube::Error::Api(status) if status.is_not_found())
     }
 
+    /// Whether the installed definition lacks a field of what was written.
+    #[must_use]
+    pub fn is_unknown_field(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.message.contains("field not declared in schema"))
+    }
+
     /// Whether the object is another than was expected.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

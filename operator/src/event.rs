@@ -10,7 +10,7 @@ use crate::names::REPORTER;
 /// Bytes of a note that the API server takes.
 const NOTE_BYTES: usize = 1000;
 
-/// Publishes Events. Failing to is logged and harms nothing.
+/// Publishes Events, and logs what they say. Failing to is logged, too, and harms nothing.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
@@ -54,10 +54,17 @@ impl Events {
         while !note.is_char_boundary(end) {
             end -= 1;
         }
+        let note = &note[..end];
+        let (kind, name) = (about.kind.as_deref(), about.name.as_deref());
+        if matches!(type_, EventType::Warning) {
+            tracing::warn!(kind, name, reason, "{note}");
+        } else {
+            tracing::info!(kind, name, reason, "{note}");
+        }
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(note[..end].to_owned()),
+            note: Some(note.to_owned()),
             action: action.to_owned(),
             secondary: None,
         };

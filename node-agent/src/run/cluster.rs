@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use weir_profile::CollectorNodeStatus;
+use weir_runtime::error::chain;
 use weir_runtime::readiness::{Gate, Readiness, State};
 use weir_runtime::supervise::Supervisor;
 
@@ -54,22 +55,27 @@ pub(super) async fn purge_if_uninstalled(
     identity: &ClusterIdentity,
     state: &StateDir,
 ) {
+    let cache = Cache::new(state.path());
     match is_uninstalled(client, identity).await {
-        Ok(false) => {}
-        Ok(true) => {
-            let purged = Cache::new(state.path()).purge_all();
-            let purged = purged.map_err(|error| error.to_string());
-            match purged.and_then(|()| state.purge().map_err(|error| error.to_string())) {
-                Ok(()) => tracing::info!("the DaemonSet is going: this node's state is cleared"),
-                Err(error) => tracing::warn!(
-                    error,
-                    "the DaemonSet is going, and this node's state cannot be cleared"
-                ),
-            }
+        Ok(false) => return,
+        Ok(true) => {}
+        // The roles go together with everything else when all is uninstalled. Without a profile the DaemonSet goes in
+        // any case, and an agent that is wrong here loses nothing but its place in the count of epochs.
+        Err(error) if matches!(cache.load(), Ok(None)) => {
+            tracing::info!(%error, "cannot tell whether the DaemonSet is going; no profile is left, so it is");
         }
         Err(error) => {
             tracing::warn!(%error, "cannot tell whether the DaemonSet is going; this node's state stays");
+            return;
         }
+    }
+    let purged = cache.purge_all().map_err(|error| chain(&error));
+    match purged.and_then(|()| state.purge().map_err(|error| chain(&error))) {
+        Ok(()) => tracing::info!("the DaemonSet is going: this node's state is cleared"),
+        Err(error) => tracing::warn!(
+            error,
+            "the DaemonSet is going, and this node's state cannot be cleared"
+        ),
     }
 }
 

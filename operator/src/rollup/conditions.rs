@@ -120,10 +120,13 @@ impl View<'_> {
         draft(false, self.worst().unwrap_or(R::NodesPending), &message)
     }
 
-    /// Why not every node is live, worst first.
+    /// Why not every node is live, worst first. Of an agent that does not answer, why it does not run says more.
     fn worst(&self) -> Option<ConditionReason> {
         use ConditionReason as R;
         let tally = self.tally();
+        let idle = [R::ImagePullFailed, R::AgentsUnschedulable]
+            .into_iter()
+            .find(|reason| tally.problems.has(*reason));
         if tally.failed > 0 {
             Some(R::NodesFailed)
         } else if tally.unsupported > 0 {
@@ -131,11 +134,9 @@ impl View<'_> {
         } else if tally.degraded > 0 {
             Some(R::NodesDegraded)
         } else if tally.stale > 0 {
-            Some(R::AgentStale)
+            Some(idle.unwrap_or(R::AgentStale))
         } else {
-            [R::ImagePullFailed, R::AgentsUnschedulable]
-                .into_iter()
-                .find(|reason| tally.problems.has(*reason))
+            idle
         }
     }
 

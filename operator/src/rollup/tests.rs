@@ -141,6 +141,23 @@ fn status_only_a_young_silent_node_waits_for_agents() {
 }
 
 #[test]
+fn status_agent_that_cannot_be_replaced_says_why_instead_of_stale() {
+    let mut index = fleet(2);
+    index.set_pod(
+        "weir-agent-n1",
+        Some(super::AgentPod {
+            uid: "a-new-pod".to_owned(),
+            trouble: Some((R::ImagePullFailed, "image x cannot be pulled".to_owned())),
+            ..pod("n1", false)
+        }),
+    );
+    let status = roll(&index);
+    assert_eq!(says(&status, T::Ready), (FALSE, R::ImagePullFailed));
+    assert_eq!(says(&status, T::Degraded), (TRUE, R::ImagePullFailed));
+    assert_eq!(status.nodes.as_ref().unwrap().stale, 1);
+}
+
+#[test]
 fn status_unready_pod_or_another_pods_report_is_stale() {
     for (ready, uid) in [(false, "pod-of-n1"), (true, "a-new-pod")] {
         let mut index = fleet(2);

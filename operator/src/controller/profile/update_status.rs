@@ -75,7 +75,17 @@ pub(super) async fn update_status(
     let context = &profiles.context;
     let name = profile.name_any();
     let api: Api<CollectorProfile> = Api::all(context.client.clone());
-    match context.writer.apply_status(&api, &name, &status.wanted).await {
+    let mut applied = context.writer.apply_status(&api, &name, &status.wanted).await;
+    if applied.as_ref().is_err_and(ApiError::is_unknown_field) {
+        // An older definition: every version has conditions, and they say so.
+        let conditions = CollectorProfileStatus {
+            observed_generation: status.wanted.observed_generation,
+            conditions: status.wanted.conditions.clone(),
+            ..CollectorProfileStatus::default()
+        };
+        applied = context.writer.apply_status(&api, &name, &conditions).await;
+    }
+    match applied {
         Ok(resource_version) => {
             let written = Written {
                 status: status.wanted.clone(),

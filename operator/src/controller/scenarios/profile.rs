@@ -80,6 +80,36 @@ async fn profile_steady_is_written_once() {
     assert!(rig.server.is_silent());
 }
 
+/// *Scenario:* the installed CRD lacks a field of the status, because it is older than the operator.
+/// *Guarantees:* the conditions are written all the same.
+#[tokio::test]
+async fn profile_of_an_older_definition_still_has_conditions() {
+    let mut rig = Rig::new(World {
+        profiles: vec![profile()],
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
+    let profiles = Profiles::new(rig.context.clone());
+    let object = rig.bring(&profile());
+    let server = &mut rig.server;
+    let refusal = "failed to create typed patch object: .status.window: field not declared in schema";
+    let (action, written) = play(profiles.reconcile(&object), async {
+        server.refuse("PATCH", STATUS, 500, refusal).await;
+        let call = server.accept("PATCH", STATUS).await;
+        server.event("default", "Live").await;
+        call
+    })
+    .await;
+    action.unwrap();
+    let status = written.body["status"].as_object().unwrap();
+    assert_eq!(
+        status.keys().collect::<Vec<_>>(),
+        ["conditions", "observedGeneration"]
+    );
+    assert_eq!(condition(&written.body["status"], "Ready"), ("True", "Live"));
+}
+
 /// *Scenario:* the sink that a profile names is not there, and appears.
 /// *Guarantees:* not accepted with reason and a warning; accepted at the next visit.
 #[tokio::test]

@@ -133,7 +133,9 @@ fn secret<'a>(inputs: &'a Inputs, path: &str, name: &str, key: &str) -> Result<&
         ),
         Some(FoundSecret::Missing) | None => refuse(
             ConditionReason::SecretNotFound,
-            format!("Secret '{name}' is not there; create it in the operator's namespace"),
+            format!(
+                "Secret '{name}' is not there; create it in the operator's namespace with the label {SINK_CREDENTIALS_LABEL}=true"
+            ),
         ),
     }
 }

@@ -1,0 +1,148 @@
+//! Uninstalling leaves nothing, neither in the API server nor on the nodes. The last file: cargo runs them by name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use weir_e2e::agent::{self, AgentPod};
+use weir_e2e::cluster::{Cluster, ClusterError, checkout};
+use weir_e2e::harness::Harness;
+use weir_e2e::programs;
+use weir_e2e::scenario::{self, TestResult, World};
+use weir_e2e::wait::{Probe, until};
+
+const GONE_LIMIT: Duration = Duration::from_secs(90);
+/// What a user is promised from the first `kubectl apply` to `Ready`, images being there.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// Every kind that the manifests make, but for pods and the like that go with their owners.
+const KINDS: &str = "customresourcedefinitions,clusterroles,clusterrolebindings,namespaces,\
+    validatingadmissionpolicies,validatingadmissionpolicybindings,flowschemas,prioritylevelconfigurations";
+
+async fn delete(cluster: &Cluster, folder: &str) -> Result<String, ClusterError> {
+    let path = checkout().join("manifests").join(folder).display().to_string();
+    let arguments = [
+        "delete",
+        "--ignore-not-found",
+        "--wait=false",
+        "--kustomize",
+        &path,
+    ];
+    cluster.kubectl(arguments).await
+}
+
+/// What agents hold on their nodes while they run.
+struct Held {
+    pods: Vec<AgentPod>,
+    programs: BTreeSet<u32>,
+}
+
+impl Held {
+    async fn now(world: &World) -> TestResult<Self> {
+        let pods: Vec<AgentPod> = agent::until_on(&world.cluster, &world.nodes, GONE_LIMIT)
+            .await?
+            .into_values()
+            .collect();
+        let mut programs = BTreeSet::new();
+        if let Some(harness) = Harness::of(&world.cluster) {
+            for pod in &pods {
+                programs.extend(programs::held_by(&pod.uid)?);
+                assert!(!harness.cgroups_of(&pod.uid)?.is_empty(), "{pod:?} has no cgroup");
+            }
+            assert!(!programs.is_empty(), "no agent holds a BPF program");
+        }
+        Ok(Self { pods, programs })
+    }
+
+    /// What of it is still there.
+    fn left(&self, harness: &Harness) -> TestResult<String> {
+        let loaded = programs::loaded()?;
+        let mut left: Vec<String> = loaded
+            .intersection(&self.programs)
+            .map(|id| format!("BPF program {id}"))
+            .collect();
+        for pod in &self.pods {
+            let cgroups = harness.cgroups_of(&pod.uid)?;
+            left.extend(cgroups.iter().map(|folder| folder.display().to_string()));
+        }
+        Ok(left.join(", "))
+    }
+}
+
+async fn until_nothing_is_left(world: &World, held: &Held) -> TestResult {
+    until("everything to be gone", GONE_LIMIT, || async {
+        let all = ["get", KINDS, "--output=name"];
+        let left = world.cluster.kubectl(all).await;
+        left.map(|left| {
+            let ours: Vec<&str> = left.lines().filter(|name| name.contains("weir")).collect();
+            // What a test itself has made goes on its own.
+            let ours: Vec<&str> = ours.into_iter().filter(|name| !name.contains("/e2e-")).collect();
+            Probe::when(ours.is_empty(), (), ours.join(" "))
+        })
+    })
+    .await?;
+    let Some(harness) = Harness::of(&world.cluster) else {
+        return Ok(());
+    };
+    until("programs and cgroups to be gone", GONE_LIMIT, || async {
+        match held.left(&harness) {
+            Ok(left) => Probe::when(left.is_empty(), (), left),
+            Err(error) => Probe::Never(error.to_string()),
+        }
+    })
+    .await?;
+    for node in &world.nodes {
+        let folder = harness.weir_folder(node);
+        until(
+            &format!("{} to be empty", folder.display()),
+            GONE_LIMIT,
+            || async { empty(&folder) },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn empty(folder: &Path) -> Result<Probe<()>, std::io::Error> {
+    let left: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    Ok(Probe::when(left.is_empty(), (), format!("{left:?}")))
+}
+
+/// Scenario: what was applied is deleted, in the documented order; then everything is installed again and deleted
+/// with the operator gone first.
+/// Guarantees: no object, definition, role or namespace of Weir is left, no BPF program, no cgroup, and no file in the
+/// nodes' state folders; from the first command of a fresh install to `Ready` on every node it takes at most 30 s.
+#[tokio::test]
+async fn uninstall_leaves_nothing_with_and_without_an_operator() -> TestResult {
+    scenario::run("uninstall", async |world| {
+        world.baseline().await?;
+        let held = Held::now(world).await?;
+        delete(&world.cluster, "quickstart").await?;
+        delete(&world.cluster, "default").await?;
+        until_nothing_is_left(world, &held).await?;
+
+        let begin = Instant::now();
+        world.install().await?;
+        let object = world.baseline().await?.get().await?;
+        let took = begin.elapsed();
+        println!("a fresh install was ready after {:.1} s", took.as_secs_f64());
+        assert!(
+            took <= READY_LIMIT,
+            "a fresh install was ready after {took:?} only"
+        );
+        let all = world.nodes.len();
+        assert_eq!(object["status"]["nodes"]["live"], all, "{}", object["status"]);
+
+        let held = Held::now(world).await?;
+        let operator = [
+            "delete",
+            "deployment/weir-operator",
+            "--namespace=weir-system",
+            "--cascade=foreground",
+        ];
+        world.cluster.kubectl(operator).await?;
+        delete(&world.cluster, "quickstart").await?;
+        delete(&world.cluster, "default").await?;
+        until_nothing_is_left(world, &held).await
+    })
+    .await
+}

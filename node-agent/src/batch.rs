@@ -4,18 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ledger::RowId;
-
-/// How many events of one ledger row, admitted under one ledger cut, a batch holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotCount {
-    /// The ledger row of the (profile, event) that the events belong to.
-    pub row: RowId,
-    /// Number of the ledger cut that will close over these events.
-    pub cut: u32,
-    /// How many events.
-    pub events: u32,
-}
+use crate::ledger::SlotCount;
 
 /// One message, complete and immutable: a retry sends the same bytes under the same id.
 #[derive(Debug, Clone)]

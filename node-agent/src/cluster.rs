@@ -17,6 +17,7 @@ pub mod identity;
 pub mod ladder;
 pub mod metadata;
 pub mod node;
+pub mod node_meta;
 pub mod objects;
 pub mod pods;
 pub mod report;
@@ -36,7 +37,8 @@ pub use configuration::Configuration;
 pub use fleet::Fleet;
 pub use identity::{Identity, IdentityError};
 pub use metadata::Metadata;
-pub use node::{NodeMeta, OwnNode};
+pub use node::OwnNode;
+pub use node_meta::NodeMeta;
 pub use writer::Writer;
 
 /// Field manager of everything that the agent writes.

@@ -15,12 +15,20 @@ pub use out::{Out, OutCounts};
 pub use report::{HookCounts, KernelCounts, Report, assemble};
 pub use rows::{Row, RowInfo};
 
-use crate::batch::SlotCount;
-use crate::publish::outcome::{Loss, Outcomes};
-
 /// A row of the ledger: one (profile UID, event name, kind) for the life of this epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub u32);
+
+/// Some events of one row, admitted under one cut: what moves from place to place together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotCount {
+    /// The row of the (profile, event) that the events belong to.
+    pub row: RowId,
+    /// Number of the cut that will close over these events.
+    pub cut: u32,
+    /// How many events.
+    pub events: u32,
+}
 
 /// What became of the records of a row. `accepted` is the sum of [`OutCounts`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,6 +161,18 @@ impl Ledger {
         }
     }
 
+    /// Events moved from one place to another.
+    pub fn moved(&self, counts: &[SlotCount], from: Out, to: Out) {
+        let mut inner = self.lock();
+        for SlotCount { row, cut, events } in counts {
+            if let Some(counts) = inner.counts(*row, *cut) {
+                let left = counts.out.place(from);
+                *left = left.saturating_sub(u64::from(*events));
+                *counts.out.place(to) += u64::from(*events);
+            }
+        }
+    }
+
     /// Closes a cut: all its events arrived. Returns the rows as of this cut.
     pub fn close(&self, cut: u32) -> Vec<(Row, Counts)> {
         let mut inner = self.lock();
@@ -188,30 +208,6 @@ impl Ledger {
             .enumerate()
             .map(|(index, row)| (row.clone(), total(index)))
             .collect()
-    }
-}
-
-impl Outcomes for Ledger {
-    fn moved(&self, counts: &[SlotCount], from: Out, to: Out) {
-        let mut inner = self.lock();
-        for SlotCount { row, cut, events } in counts {
-            if let Some(counts) = inner.counts(*row, *cut) {
-                let left = counts.out.place(from);
-                *left = left.saturating_sub(u64::from(*events));
-                *counts.out.place(to) += u64::from(*events);
-            }
-        }
-    }
-
-    fn lost(&self, loss: Loss) {
-        let Loss {
-            sink,
-            profile,
-            reason,
-            base,
-            events,
-        } = loss;
-        tracing::debug!(%sink, %profile, reason = reason.as_str(), base, events, "events lost");
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::node::NodeMeta;
+use super::node_meta::NodeMeta;
 use super::objects::Saved;
 
 /// Largest file that is read: 64 profiles of 128 KiB and as many sinks.

@@ -1,13 +1,11 @@
 //! Knows the own Node's labels, by which profiles select it, and its UID, which owns the node's report.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,18 +14,10 @@ use weir_runtime::error::chain;
 
 use super::cache::Cache;
 use super::fleet::Fleet;
+use super::node_meta::NodeMeta;
 
 const GET_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-
-/// What is needed of the own Node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeMeta {
-    /// Its UID.
-    pub uid: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-}
 
 /// The task: reads the Node again from time to time, since an agent may get its Node but not watch Nodes.
 pub struct OwnNode {

@@ -17,7 +17,7 @@ use weir_runtime::readiness::Gate;
 
 use super::FIELD_MANAGER;
 use super::fleet::Fleet;
-use super::node::NodeMeta;
+use super::node_meta::NodeMeta;
 use super::report::Report;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

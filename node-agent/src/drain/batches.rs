@@ -9,8 +9,8 @@ use weir_events::{BatchBuilder, BatchHeader, EventView, Kind, Push, message_id, 
 
 use super::table::{Bound, BoundTable, SinkFacts, Slot, Table};
 use super::tally::Tally;
-use crate::batch::{SealedBatch, SlotCount};
-use crate::ledger::RowId;
+use crate::batch::SealedBatch;
+use crate::ledger::{RowId, SlotCount};
 use crate::publish::PublishHandle;
 
 /// Who the events come from.

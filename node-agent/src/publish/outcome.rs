@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::SlotCount;
-use crate::ledger::Out;
+use crate::ledger::{Ledger, Out, SlotCount};
 
 /// Takes the moves and losses. Called from the drain thread and from the publish thread; calls for one batch come in the
 /// order of its life. Some come under a queue's lock, so an implementation must not call back into publishing.
@@ -13,6 +12,23 @@ pub trait Outcomes: Send + Sync {
     /// A range of a profile's `seq` will never be delivered. The announcement in the stream is made here, in
     /// publishing; this call is for whoever else wants to know.
     fn lost(&self, loss: Loss);
+}
+
+impl Outcomes for Ledger {
+    fn moved(&self, counts: &[SlotCount], from: Out, to: Out) {
+        Self::moved(self, counts, from, to);
+    }
+
+    fn lost(&self, loss: Loss) {
+        let Loss {
+            sink,
+            profile,
+            reason,
+            base,
+            events,
+        } = loss;
+        tracing::debug!(%sink, %profile, reason = reason.as_str(), base, events, "events lost");
+    }
 }
 
 /// A batch that will not be delivered.

@@ -2,8 +2,7 @@
 
 use std::sync::Mutex;
 
-use weir_node_agent::batch::SlotCount;
-use weir_node_agent::ledger::{Out, OutCounts};
+use weir_node_agent::ledger::{Out, OutCounts, SlotCount};
 use weir_node_agent::publish::{Loss, Outcomes};
 
 #[derive(Default)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use weir_node_agent::batch::{SealedBatch, SlotCount};
-use weir_node_agent::ledger::RowId;
+use weir_node_agent::batch::SealedBatch;
+use weir_node_agent::ledger::{RowId, SlotCount};
 use weir_node_agent::publish::metrics::PublishMetrics;
 use weir_node_agent::publish::publisher::DEFAULT_MEMORY_BYTES;
 use weir_node_agent::publish::settings::{Encoding, NatsSettings, ServerUrl, TlsSettings};

@@ -4,6 +4,7 @@
 //! have grown to the size of a usual batch. Compression, if any, is the publisher's.
 
 pub(crate) mod json;
+mod payload;
 pub(crate) mod protobuf;
 mod table;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use crate::kind::Kind;
 use crate::view::EventView;
 use json::JsonBatch;
+pub use payload::Payloads;
 use protobuf::ProtobufBatch;
 
 /// How events are written.
@@ -150,12 +152,16 @@ impl BatchBuilder {
         }
     }
 
-    /// Gives the events the sequence numbers from `base` on, hands the message out and starts an empty batch.
-    pub fn seal(&mut self, base: u64) -> Sealed {
+    /// Gives the events the sequence numbers from `base` on, hands the message out, written into memory of earlier
+    /// `payloads` where it is free, and starts an empty batch.
+    pub fn seal(&mut self, base: u64, payloads: &mut Payloads) -> Sealed {
         let events = std::mem::take(&mut self.events);
         let (payload, headers) = match &mut self.body {
-            Body::Json(batch) => (batch.seal(base), json::headers()),
-            Body::Protobuf(batch) => (batch.seal(base, events), protobuf::headers(&self.header, base)),
+            Body::Json(batch) => (batch.seal(base, payloads), json::headers()),
+            Body::Protobuf(batch) => (
+                batch.seal(base, events, payloads),
+                protobuf::headers(&self.header, base),
+            ),
         };
         Sealed {
             payload,

@@ -19,7 +19,7 @@ pub mod view;
 pub mod workload;
 
 pub use agent::{AgentEvent, AgentHeader, encode_agent_event};
-pub use batch::{BatchBuilder, BatchHeader, Encoding, Push, Sealed};
+pub use batch::{BatchBuilder, BatchHeader, Encoding, Payloads, Push, Sealed};
 pub use kind::{Class, Kind, Severity};
 pub use name::{AGENT_TOKEN, agent_subject, message_id, source, subject};
 pub use view::{

@@ -7,7 +7,7 @@
 
 use weir_events::{
     Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, NetConnectView,
-    PayloadView, ProcessExecView, ProcessExitView, ProcessView, Workload, WorkloadRef,
+    PayloadView, Payloads, ProcessExecView, ProcessExitView, ProcessView, Workload, WorkloadRef,
 };
 
 fn payloads() -> [PayloadView<'static>; 5] {
@@ -94,7 +94,7 @@ fn push_in_steady_state_allocates_nothing() {
             let mut builder = BatchBuilder::new(encoding, header);
             let first = allocation_counter::measure(|| fill(&mut builder, kind, payload, &workloads));
             assert!(first.count_total > 0, "the counter does not count");
-            drop(builder.seal(1));
+            drop(builder.seal(1, &mut Payloads::default()));
             let steady = allocation_counter::measure(|| fill(&mut builder, kind, payload, &workloads));
             assert_eq!(steady.count_total, 0, "{encoding:?} {kind:?}");
         }

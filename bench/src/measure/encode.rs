@@ -6,7 +6,7 @@ use anyhow::Result;
 use prost::Message as _;
 use weir_events::decode::UnifiedEvent;
 use weir_events::{
-    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, PayloadView,
+    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, FileOpenView, Kind, PayloadView, Payloads,
     ProcessExecView, ProcessView, Workload, WorkloadRef,
 };
 
@@ -133,11 +133,11 @@ fn of_kind(view: &EventView<'_>) -> Result<Vec<Row>> {
 /// Nanoseconds and bytes per event of whole messages, sealing included.
 fn batches(builder: &mut BatchBuilder, view: &EventView<'_>) -> (f64, f64) {
     let begin = thread_cpu_ns();
-    let (mut bytes, mut base) = (0, 1);
+    let (mut bytes, mut base, mut payloads) = (0, 1, Payloads::default());
     for number in 0..EVENTS {
         builder.push(black_box(&varied(view, number)));
         if builder.events() == BATCH || number + 1 == EVENTS {
-            let sealed = builder.seal(base);
+            let sealed = builder.seal(base, &mut payloads);
             base += u64::from(sealed.events);
             bytes += black_box(sealed.payload).len() as u64;
         }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Map, MapData, RingBuf};
 use weir_events::{
-    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, Kind, PayloadView, ProcessView,
+    Attribution, BatchBuilder, BatchHeader, Encoding, EventView, Kind, PayloadView, Payloads, ProcessView,
 };
 use weir_node_agent::bpf::kernel::Kernel;
 use weir_node_agent::bpf::ring::Ring;
@@ -149,7 +149,7 @@ fn read(record: &[u8]) -> Option<(weir_node_agent_common::record::Header, Payloa
 }
 
 /// Encodes records into an open batch, as the drain thread does.
-struct Encoder(BatchBuilder);
+struct Encoder(BatchBuilder, Payloads);
 
 impl Encoder {
     fn new() -> Self {
@@ -160,7 +160,7 @@ impl Encoder {
             profile: config::PROFILE.to_owned(),
             kind: Kind::FileOpen,
         };
-        Self(BatchBuilder::new(Encoding::Protobuf, header))
+        Self(BatchBuilder::new(Encoding::Protobuf, header), Payloads::default())
     }
 
     fn take(&mut self, record: &[u8]) {
@@ -198,7 +198,7 @@ impl Encoder {
             payload,
         });
         if self.0.events() == 1_024 {
-            black_box(self.0.seal(1));
+            black_box(self.0.seal(1, &mut self.1));
         }
     }
 }

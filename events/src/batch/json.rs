@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::BatchHeader;
+use super::{BatchHeader, Payloads};
 use crate::encode::event::own_fields;
 use crate::encode::{Encoder as _, Json, fields};
 use crate::kind::Kind;
@@ -166,7 +166,7 @@ impl JsonBatch {
         self.places.truncate(mark.places);
     }
 
-    pub(super) fn seal(&mut self, base: u64) -> Bytes {
+    pub(super) fn seal(&mut self, base: u64, payloads: &mut Payloads) -> Bytes {
         let mut seq = base;
         for places in &self.places {
             for at in places {
@@ -178,7 +178,7 @@ impl JsonBatch {
             self.json.buffer.put_byte(b'[');
         }
         self.json.buffer.put_byte(b']');
-        let payload = Bytes::copy_from_slice(self.json.buffer.as_slice());
+        let payload = payloads.copy(&[self.json.buffer.as_slice()]);
         self.json.buffer.clear();
         self.places.clear();
         payload

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::BatchHeader;
 use super::table::WorkloadTable;
+use super::{BatchHeader, Payloads};
 use crate::encode::event::own_fields;
 use crate::encode::{Buffer, Encoder as _, Proto, fields};
 use crate::name;
@@ -143,7 +143,7 @@ impl ProtobufBatch {
         }
     }
 
-    pub(super) fn seal(&mut self, base: u64, events: u32) -> Bytes {
+    pub(super) fn seal(&mut self, base: u64, events: u32, payloads: &mut Payloads) -> Bytes {
         let mut head = Proto::default();
         head.u64(batch::BASE, base);
         head.u32(batch::COUNT, events);
@@ -157,11 +157,11 @@ impl ProtobufBatch {
             &self.workloads.buffer,
             &self.events.buffer,
         ];
-        let payload = parts.map(Buffer::as_slice).concat();
+        let payload = payloads.copy(&parts.map(Buffer::as_slice));
         self.events.buffer.clear();
         self.workloads.buffer.clear();
         self.table.clear();
-        Bytes::from(payload)
+        payload
     }
 }
 

@@ -1,6 +1,6 @@
 //! Batches: limits, reuse, sequence numbers, headers.
 
-use weir_events::{BatchBuilder, Encoding, Kind, Push, Workload, WorkloadRef};
+use weir_events::{BatchBuilder, Encoding, Kind, Payloads, Push, Workload, WorkloadRef};
 
 use crate::{read, sample};
 
@@ -16,10 +16,10 @@ fn a_batch_after_a_sealed_one_starts_afresh() {
         reused.push(&views[1]);
         reused.push(&views[0]);
         assert_eq!((reused.events(), reused.is_empty()), (2, false));
-        assert_eq!(reused.seal(1).events, 2);
+        assert_eq!(reused.seal(1, &mut Payloads::default()).events, 2);
         assert_eq!((reused.events(), reused.is_empty()), (0, true));
         reused.push(&views[0]);
-        let again = reused.seal(99);
+        let again = reused.seal(99, &mut Payloads::default());
         assert_eq!(
             again.payload,
             read::seal(encoding, &header, 99, &views[..1]).payload
@@ -88,7 +88,7 @@ fn push_within_a_limit_keeps_the_payload_below_it_and_leaves_no_trace_of_what_di
             let small = builder.push_within(&last, limit + 2000);
             assert_eq!(small, Push::Added);
             taken.push(last);
-            let payload = builder.seal(1).payload;
+            let payload = builder.seal(1, &mut Payloads::default()).payload;
             assert!(payload.len() <= limit + 2000);
             assert_eq!(payload, read::seal(encoding, &header, 1, &taken).payload);
         }
@@ -98,7 +98,7 @@ fn push_within_a_limit_keeps_the_payload_below_it_and_leaves_no_trace_of_what_di
         assert!(builder.is_empty());
         assert_eq!(builder.push_within(&view, 5000), Push::Added);
         assert_eq!(
-            builder.seal(1).payload,
+            builder.seal(1, &mut Payloads::default()).payload,
             read::seal(encoding, &header, 1, &[view]).payload
         );
     }

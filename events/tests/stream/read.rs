@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use weir_events::decode::{CloudEvent, UnifiedEvent, decode_json, decode_protobuf};
-use weir_events::{BatchBuilder, BatchHeader, Encoding, EventView, Sealed};
+use weir_events::{BatchBuilder, BatchHeader, Encoding, EventView, Payloads, Sealed};
 
 /// Seals `views` as a batch from `base` on.
 pub(crate) fn seal(encoding: Encoding, header: &BatchHeader, base: u64, views: &[EventView<'_>]) -> Sealed {
@@ -11,7 +11,7 @@ pub(crate) fn seal(encoding: Encoding, header: &BatchHeader, base: u64, views: &
         builder.push(view);
     }
     let bound = builder.len_bytes();
-    let sealed = builder.seal(base);
+    let sealed = builder.seal(base, &mut Payloads::default());
     assert!(
         sealed.payload.len() <= bound,
         "{} bytes of at most {bound}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use weir_events::{BatchBuilder, BatchHeader, EventView, Kind, Push, message_id, subject};
+use weir_events::{BatchBuilder, BatchHeader, EventView, Kind, Payloads, Push, message_id, subject};
 
 use super::table::{Bound, BoundTable, SinkFacts, Slot, Table};
 use super::tally::Tally;
@@ -58,6 +58,7 @@ pub(super) struct Batches {
     publish: PublishHandle,
     open: Vec<OpenBatch>,
     next_seq: HashMap<Arc<str>, u64>,
+    payloads: Payloads,
 }
 
 impl Batches {
@@ -67,6 +68,7 @@ impl Batches {
             publish,
             open: Vec::new(),
             next_seq: HashMap::new(),
+            payloads: Payloads::default(),
         }
     }
 
@@ -170,7 +172,7 @@ impl Batches {
         tally.flush();
         let next = self.next_seq.entry(Arc::clone(&open.profile)).or_insert(1);
         let base = *next;
-        let sealed = open.builder.seal(base);
+        let sealed = open.builder.seal(base, &mut self.payloads);
         *next += u64::from(sealed.events);
         let Identity { cluster, node, epoch } = &self.identity;
         self.publish.push(SealedBatch {

@@ -11,6 +11,7 @@ pub(crate) mod profile;
 pub(crate) mod quantity;
 mod reason;
 pub(crate) mod rule;
+pub(crate) mod rules;
 pub(crate) mod selector;
 pub(crate) mod sink;
 mod status;
@@ -45,3 +46,14 @@ pub const VERSION: &str = "v1alpha1";
 pub const API_VERSION: &str = "weir.dev/v1alpha1";
 /// A DNS label: profile, sink and event names. A dot would add a token to a NATS subject.
 pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+
+/// Whether a text is a DNS label of at most 63 characters.
+#[must_use]
+pub fn is_dns_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+        && bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+}

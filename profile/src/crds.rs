@@ -129,7 +129,7 @@ pub fn schema_digest(kind: CrdKind) -> &'static str {
 
 fn digest(schema: &Value) -> String {
     let hash = Sha256::digest(yaml::canonical_json(schema).as_bytes());
-    crate::plan::hex(&hash[..8])
+    crate::hex::hex(&hash[..8])
 }
 
 /// One CRD as YAML with sorted keys.

@@ -9,8 +9,10 @@
 #[macro_use]
 mod closed;
 pub mod api;
+pub mod cidr;
 pub mod crds;
 pub mod error;
+mod hex;
 pub mod kind;
 pub mod load;
 pub mod place;

@@ -15,6 +15,7 @@ use crate::api::{
     ConditionReason, EventLimit, HostScope, LabelSelector, Mode, Per, SampleBy, WorkloadSelection,
 };
 use crate::error::{FieldError, FieldErrors};
+use crate::hex::hex;
 use crate::kind::EventKind;
 use crate::{CollectorProfile, CollectorSink, validate};
 
@@ -370,17 +371,6 @@ pub(crate) fn digest_of<T: Serialize>(what: &str, value: &T) -> String {
     // Plain data with string keys and fixed field order: it always has one JSON form.
     hash.update(serde_json::to_vec(value).unwrap_or_default());
     hex(&hash.finalize()[..8])
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! The schema itself is interpreted, so that the two cannot differ; rules between fields run by their Rust side.
 //! Contradictions that only planning sees belong to [`crate::plan`].
 
-mod cidr;
 mod pattern;
 mod walk;
 
@@ -14,7 +13,8 @@ use crate::crds::{self, CrdKind};
 use crate::error::{FieldError, FieldErrors};
 use crate::{CollectorProfile, CollectorSink};
 
-pub use cidr::Cidr;
+pub use crate::api::is_dns_label;
+pub use crate::cidr::Cidr;
 pub(crate) use walk::without_nulls;
 
 /// Largest spec, as JSON: etcd, CEL and every agent's memory must hold it.
@@ -129,17 +129,6 @@ fn metadata(kind: CrdKind, document: &Value, errors: &mut Vec<FieldError>) {
             format!("a {kind} is cluster scoped; remove it"),
         ));
     }
-}
-
-/// Whether a text is a DNS label of at most 63 characters.
-#[must_use]
-pub fn is_dns_label(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
-        && bytes.first().is_some_and(alphanumeric)
-        && bytes.last().is_some_and(alphanumeric)
 }
 
 #[cfg(test)]

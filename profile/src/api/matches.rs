@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::{Rule, attach, has, items};
-use crate::validate::Cidr;
+use crate::cidr::Cidr;
 
 closed_enum! {
     /// What the opened file can be used for, by the open's access mode.

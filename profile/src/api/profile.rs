@@ -213,7 +213,7 @@ pub(crate) fn name_rules() -> Vec<Rule> {
             object
                 .pointer("/metadata/name")
                 .and_then(serde_json::Value::as_str)
-                .is_none_or(crate::validate::is_dns_label)
+                .is_none_or(super::is_dns_label)
         },
     )]
 }

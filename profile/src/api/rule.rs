@@ -1,9 +1,6 @@
 //! Rules between fields: the CEL text that the API server runs, and beside it the same check in Rust.
 //!
-//! [`crate::validate`] meets a rule in the schema and runs the Rust side; a test holds the two sides together.
-
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+//! Each type's rules stand beside the type; [`super::rules`] knows them all.
 
 use schemars::Schema;
 use serde_json::{Value, json};
@@ -65,30 +62,6 @@ impl Rule {
 pub(crate) fn attach(schema: &mut Schema, rules: &[Rule]) {
     let rules: Vec<Value> = rules.iter().map(Rule::to_json).collect();
     schema.insert("x-kubernetes-validations".into(), Value::Array(rules));
-}
-
-/// Every rule of every type, by its CEL text.
-static RULES: LazyLock<BTreeMap<String, Rule>> = LazyLock::new(|| {
-    [
-        super::selector::rules(),
-        super::matches::string_match_rules(),
-        super::matches::port_range_rules(),
-        super::matches::match_rules(),
-        crate::kind::rules(),
-        super::profile::limits_rules(),
-        super::profile::name_rules(),
-        super::sink::nats_rules(),
-        super::sink::stream_rules(),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|rule| (rule.cel.clone(), rule))
-    .collect()
-});
-
-/// The rule with this CEL text.
-pub(crate) fn find(cel: &str) -> Option<&'static Rule> {
-    RULES.get(cel)
 }
 
 /// Items of an array field; none when it is absent.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::api::{Access, ConditionReason, Match, PortRange, Protocol, StringMatch};
+use crate::cidr::Cidr;
 use crate::error::FieldError;
-use crate::validate::Cidr;
 
 /// What must hold; an empty list or `None` constrains nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::EventKind;
-use crate::api::rule;
+use crate::api::{rule, rules};
 use crate::load::{self, Document};
 use crate::plan::{SinkPlan, plan_with_sink};
 
@@ -142,7 +142,7 @@ fn every_rule_of_every_schema_has_a_rust_side() {
     fn visit(schema: &Value, seen: &mut usize) {
         for entry in rule::items(schema, "x-kubernetes-validations") {
             let cel = entry["rule"].as_str().unwrap();
-            let rule = rule::find(cel).unwrap_or_else(|| panic!("no Rust side for {cel}"));
+            let rule = rules::find(cel).unwrap_or_else(|| panic!("no Rust side for {cel}"));
             assert_eq!(rule.message, entry["message"].as_str().unwrap());
             assert_eq!(rule.check.is_none(), cel.contains("oldSelf"), "{cel}");
             *seen += 1;

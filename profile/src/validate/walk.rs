@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::pattern;
-use crate::api::{Timestamp, rule};
+use crate::api::{Timestamp, rule, rules};
 use crate::error::FieldError;
 
 /// Texts in messages are cut here, so that a huge value does not fill a log line.
@@ -40,7 +40,7 @@ pub(super) fn walk(schema: &Value, value: &Value, path: &str, errors: &mut Vec<F
 /// Runs the rules that stand at this place of the schema.
 pub(super) fn rules(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for entry in rule::items(schema, "x-kubernetes-validations") {
-        let Some(rule) = entry["rule"].as_str().and_then(rule::find) else {
+        let Some(rule) = entry["rule"].as_str().and_then(rules::find) else {
             continue;
         };
         if rule.check.as_ref().is_some_and(|check| !check(value)) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use weir_e2e::agent::{self, Counts};
 use weir_e2e::harness::Harness;
+use weir_e2e::profile::condition;
 use weir_e2e::scenario::{self, TestResult, World};
 use weir_e2e::stream::{Events, is_exec_of};
 use weir_e2e::wait::{Probe, holds, until};
@@ -13,6 +14,8 @@ use weir_e2e::workload::Workload;
 
 const READY_LIMIT: Duration = Duration::from_secs(45);
 const EVENT_LIMIT: Duration = Duration::from_secs(20);
+/// The operator starts anew, and looks at definitions every 30 s; the kubelet tries to pull.
+const SETTINGS_LIMIT: Duration = Duration::from_secs(90);
 const FAILOVER_LIMIT: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(60);
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/weir-system/leases/weir-operator";
@@ -238,6 +241,108 @@ async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> 
             "{claimed} were claimed delivered, {of_old} are there"
         );
         assert_eq!(events.distinct(), events.all.len() as u64, "an id came twice");
+        Ok(())
+    })
+    .await
+}
+
+/// Settings of the operator; it is restarted so that it reads them.
+async fn set(world: &World, settings: &Value) -> TestResult {
+    let all = ["get", "configmaps", "--namespace=weir-system", "--output=name"];
+    let maps = world.cluster.kubectl(all).await?;
+    let map = maps.lines().find(|name| name.contains("weir-operator-settings"));
+    let map = map.ok_or("the operator has no settings")?;
+    // JSON is YAML.
+    let patch = json!({"data": {"operator.yaml": settings.to_string()}}).to_string();
+    let patch = [
+        "patch",
+        map,
+        "--namespace=weir-system",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ];
+    world.cluster.kubectl(patch).await?;
+    for step in ["restart", "status"] {
+        let arguments = [
+            "rollout",
+            step,
+            "deployment/weir-operator",
+            "--namespace=weir-system",
+        ];
+        world.cluster.kubectl(arguments).await?;
+    }
+    Ok(())
+}
+
+/// Scenario: the operator is told an image for agents that cannot be pulled, and then a request that no node can meet.
+/// Guarantees: each is told as the profile's reason, with the node; only one node is without an agent meanwhile; with
+/// right settings all recover.
+#[tokio::test]
+async fn agents_that_cannot_start_are_told_and_only_one_node_waits_for_them() -> TestResult {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    scenario::run("settings", async |world| {
+        let baseline = world.baseline().await?;
+        for (settings, reason) in [
+            (
+                json!({"agent": {"image": "registry.invalid/weir-agent:1"}}),
+                "ImagePullFailed",
+            ),
+            (
+                json!({"agent": {"resources": {"requests": {"memory": "4Ti"}, "limits": {"memory": "4Ti"}}}}),
+                "AgentsUnschedulable",
+            ),
+        ] {
+            set(world, &settings).await?;
+            let object = baseline
+                .until_condition("Degraded", "True", Some(reason), SETTINGS_LIMIT)
+                .await?;
+            let status = &object["status"];
+            assert_eq!(condition(&object, "Ready")["reason"], reason, "{status}");
+            let live = status["nodes"]["live"].as_u64().unwrap_or_default();
+            assert_eq!(live, world.nodes.len() as u64 - 1, "{status}");
+        }
+        set(world, &json!({"agent": {}})).await?;
+        agent::until_on(&world.cluster, &world.nodes, SETTINGS_LIMIT).await?;
+        baseline.until_ready(SETTINGS_LIMIT).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Scenario: the definition of profiles is one of another version; then the right one is applied.
+/// Guarantees: every profile says so, and which command helps; agents go on; it is over soon after the right one is there.
+#[tokio::test]
+async fn definition_of_another_version_is_told_by_every_profile() -> TestResult {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    scenario::run("definitions", async |world| {
+        let baseline = world.baseline().await?;
+        let agents = agent::pods(&world.cluster).await?;
+        let other = [
+            "annotate",
+            "customresourcedefinition/collectorprofiles.weir.dev",
+            "weir.dev/schema-digest=0000000000000000",
+            "--overwrite",
+        ];
+        world.cluster.kubectl(other).await?;
+        let object = baseline
+            .until_condition("Degraded", "True", Some("CrdTooOld"), SETTINGS_LIMIT)
+            .await?;
+        let message = condition(&object, "Degraded")["message"].to_string();
+        assert!(message.contains("collectorprofiles.weir.dev"), "{message}");
+        assert_eq!(
+            condition(&object, "Ready")["status"],
+            "True",
+            "{}",
+            object["status"]
+        );
+        world.install().await?;
+        baseline
+            .until("the definition to fit", SETTINGS_LIMIT, |object| {
+                condition(object, "Degraded")["reason"] != "CrdTooOld"
+            })
+            .await?;
+        assert_eq!(agent::pods(&world.cluster).await?, agents);
         Ok(())
     })
     .await

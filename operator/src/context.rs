@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
@@ -13,7 +13,7 @@ use weir_profile::{CollectorProfile, CollectorSink};
 
 use crate::dirty::DirtySet;
 use crate::event::Events;
-use crate::names::{AGENT, GATHERED_SECRET};
+use crate::names::{AGENT, GATHERED_SECRET, OPERATOR};
 use crate::rollup::Index;
 use crate::settings::Settings;
 use crate::write::Writer;
@@ -126,6 +126,17 @@ impl Context {
             drop(held);
             self.visit_agents();
         }
+    }
+
+    /// A warning about the operator itself. It is told of its role, which is where no namespace's Events are needed.
+    pub async fn tell_of_operator(&self, reason: &str, note: &str) {
+        let about = ObjectReference {
+            api_version: Some("rbac.authorization.k8s.io/v1".to_owned()),
+            kind: Some("ClusterRole".to_owned()),
+            name: Some(OPERATOR.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.events.warning(&about, "Run", reason, note).await;
     }
 
     /// Names of all profiles.

@@ -19,7 +19,7 @@ use crate::context::Context;
 
 const RETRY: Duration = Duration::from_secs(3);
 /// CRDs are replaced during upgrades: they are looked at again this often.
-const RECHECK: Duration = Duration::from_mins(1);
+const RECHECK: Duration = Duration::from_secs(30);
 
 /// What is wrong with the CRD of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,6 +104,40 @@ pub async fn run(
     Ok(())
 }
 
+/// For an instance that was told not to take part: holds the Lease all the same if nobody does, and says when another
+/// instance holds it, since both act then. Runs until `stop`.
+pub async fn look_out(
+    api: Api<Lease>,
+    identity: String,
+    tell: impl AsyncFn(String),
+    stop: CancellationToken,
+) {
+    let mut election = Election::new(identity.clone());
+    let start = Instant::now();
+    let mut told = None;
+    loop {
+        match attempt(&api, &mut election, start.elapsed()).await {
+            Ok(Outcome::Held) => told = None,
+            Ok(Outcome::HeldBy(holder)) => {
+                if told.as_ref() != Some(&holder) {
+                    tell(format!(
+                        "{identity} runs with --leader-elect=false, and so does or leads {holder}: both act on the same objects; \
+                         run one instance, or turn election on"
+                    ))
+                    .await;
+                    told = Some(holder);
+                }
+            }
+            Err(error) => tracing::debug!(error = chain(&*error), "the Lease could not be looked at"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(RENEW_PERIOD) => {}
+        }
+    }
+    release(&api, &identity).await;
+}
+
 enum Outcome {
     Held,
     HeldBy(String),

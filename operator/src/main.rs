@@ -12,7 +12,7 @@ use weir_runtime::exit::{self, Exit};
 use weir_runtime::telemetry::{self, Format};
 
 /// Libraries say only what is wrong.
-const DEFAULT_FILTER: &str = "warn,kube_client=off,weir_operator=info,weir_runtime=info";
+const DEFAULT_FILTER: &str = "warn,kube_client=off,kube_runtime=off,weir_operator=info,weir_runtime=info";
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {

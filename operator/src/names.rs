@@ -4,6 +4,8 @@
 pub const MANAGER: &str = "weir-operator";
 /// Field manager of the status that the operator writes.
 pub const STATUS_MANAGER: &str = "weir-operator-status";
+/// The operator's roles.
+pub const OPERATOR: &str = "weir-operator";
 /// Controller name in Events.
 pub const REPORTER: &str = "weir-operator";
 /// The Lease that the leader holds.

@@ -126,13 +126,13 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     );
     supervisor.spawn("crds", infallible(crds));
     let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
+    let api: Api<Lease> = Api::namespaced(client, &namespaces.system);
+    let identity = format!(
+        "{}_{:08x}",
+        pod.as_deref().unwrap_or("weir-operator"),
+        rand::random::<u32>()
+    );
     if args.leader_elect {
-        let api: Api<Lease> = Api::namespaced(client, &namespaces.system);
-        let identity = format!(
-            "{}_{:08x}",
-            pod.as_deref().unwrap_or("weir-operator"),
-            rand::random::<u32>()
-        );
         supervisor.spawn(
             "election",
             election::run(api, identity, leading.clone(), idle.clone(), stop.clone()),
@@ -140,6 +140,12 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     } else {
         tracing::warn!("election is off: make sure that no other instance runs");
         leading.cancel();
+        let (context, stop) = (Arc::clone(&context), stop.clone());
+        let tell = async move |note: String| context.tell_of_operator("SecondOperator", &note).await;
+        supervisor.spawn(
+            "election",
+            infallible(election::look_out(api, identity, tell, stop)),
+        );
     }
     supervisor.spawn(
         "controllers",

@@ -18,7 +18,7 @@ pub const DEFAULT_MAX_UNAVAILABLE: &str = "10%";
 /// Enough to drain and spool at the end of a pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 /// The NATS client's own words repeat what the agent says of its sinks.
-const DEFAULT_AGENT_LOG: &str = "info,async_nats=off,kube_client=off";
+const DEFAULT_AGENT_LOG: &str = "info,async_nats=off,kube_client=off,kube_runtime=off";
 /// Registry and repository of released images, without the image's name.
 const DEFAULT_REPOSITORY: &str = "ghcr.io/weir-dev";
 

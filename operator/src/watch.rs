@@ -4,6 +4,7 @@ pub mod slim;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,9 +15,12 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_profile::api::ConditionReason;
 use weir_runtime::error::chain;
 use weir_runtime::patience::Patience;
 use weir_runtime::readiness::Gate;
+
+use crate::context::Context;
 
 /// Longest wait before a watch that failed is taken up again.
 const RETRY_CAP: Duration = Duration::from_secs(5);
@@ -26,6 +30,7 @@ pub async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     what: &'static str,
+    context: Arc<Context>,
     established: Established,
     stop: CancellationToken,
     mut handle: impl FnMut(Event<K>),
@@ -63,6 +68,11 @@ pub async fn follow<K>(
                     tracing::debug!(what, error = text, "watching failed again");
                 } else {
                     tracing::warn!(what, error = text, "watching failed; trying again");
+                    if code(&error) == 403 {
+                        let reason = ConditionReason::PermissionDenied.as_str();
+                        let note = format!("{what}: {text}");
+                        context.tell_of_operator(reason, &note).await;
+                    }
                     complaint = Some(text);
                 }
             }

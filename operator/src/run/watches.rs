@@ -103,6 +103,7 @@ impl Watches {
             ($name:literal, $api:expr, $config:expr, $handle:expr) => {
                 let (api, config, handle) = ($api, $config, $handle);
                 let (watch, installed, stop) = (established($name), installed.clone(), stop.clone());
+                let context = Arc::clone(context);
                 supervisor.spawn(
                     $name,
                     infallible(async move {
@@ -110,7 +111,7 @@ impl Watches {
                             () = stop.cancelled() => return,
                             () = installed.cancelled() => {}
                         }
-                        follow(api, config, $name, watch, stop, handle).await;
+                        follow(api, config, $name, context, watch, stop, handle).await;
                     }),
                 );
             };

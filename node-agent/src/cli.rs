@@ -70,10 +70,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "URL", conflicts_with = "in_cluster")]
     pub sink: Option<String>,
     /// Name of this node in events; the host's name by default.
-    #[arg(long, value_name = "NAME", env = "WEIR_NODE_NAME")]
+    #[arg(long, value_name = "NAME", env = "WEIR_NODE_NAME", value_parser = name)]
     pub node: Option<String>,
     /// Name of the cluster in events.
-    #[arg(long, value_name = "NAME", default_value = "local", env = "WEIR_CLUSTER")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "local",
+        env = "WEIR_CLUSTER",
+        value_parser = name
+    )]
     pub cluster: String,
     /// Where events come from: the kernel, or a generator of RATE events per second for load tests. Generated events
     /// are marked synthetic.
@@ -102,6 +108,20 @@ pub struct RunArgs {
     /// Size of the bulk ring in bytes, a power of two from 65536 to 268435456.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
+}
+
+/// `--node` or `--cluster` that could not stand in a message's id and headers.
+#[derive(Debug, thiserror::Error)]
+#[error("expected 1 to {NAME_BYTES} bytes without '/', white space and control characters")]
+struct NameError;
+
+/// As long as a DNS name, which is what Kubernetes calls its nodes.
+const NAME_BYTES: usize = 253;
+
+fn name(text: &str) -> Result<String, NameError> {
+    let fits = (1..=NAME_BYTES).contains(&text.len());
+    let plain = !text.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
+    (fits && plain).then(|| text.to_owned()).ok_or(NameError)
 }
 
 /// `--ring-bytes` that no ring can have.
@@ -181,5 +201,22 @@ mod tests {
     fn command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_that_would_break_an_id_or_a_header_are_refused() {
+        for good in ["node-1.example", "local", "Großrechner", &"n".repeat(253)] {
+            assert!(name(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "",
+            "a/b",
+            "a b",
+            "a\r\nNats-Msg-Id: x",
+            "a\u{7f}",
+            &"n".repeat(254),
+        ] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
     }
 }

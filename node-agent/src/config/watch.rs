@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, after, bounded, never};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use weir_runtime::error::chain;
 
 /// Quiet after the last change before the files are read, so that a save in several steps is one edit.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Longest wait when changes never cease.
 const DEBOUNCE_MAX: Duration = Duration::from_secs(1);
+/// How often a directory that went is looked for again.
+const LOST_RETRY: Duration = Duration::from_secs(1);
 /// Symbolic links followed per file; the kernel's own limit is 40.
 const LINKS_MAX: usize = 40;
 
@@ -155,29 +158,43 @@ fn run(
     stopped: &Receiver<()>,
     rereads: &Sender<Reread>,
 ) {
+    let mut is_lost = false;
     loop {
+        // Nobody tells that a directory is back.
+        let retry = if is_lost { after(LOST_RETRY) } else { never() };
         let change = crossbeam_channel::select! {
             recv(stopped) -> _ => return,
-            recv(changes) -> change => change,
+            recv(changes) -> change => Some(change),
+            recv(retry) -> _ => None,
         };
+        let is_told = change.is_some();
         match change {
-            Ok(Ok(_)) => {}
+            None | Some(Ok(Ok(_))) => {}
             // Lost changes are changes.
-            Ok(Err(error)) => {
+            Some(Ok(Err(error))) => {
                 tracing::warn!(%error, "watching the profile files failed once; reading them again");
             }
-            Err(_) => return,
+            Some(Err(_)) => return,
         }
-        settle(changes);
+        if is_told {
+            settle(changes);
+        }
         // A link may lead elsewhere now.
-        if let Err(error) = interest.renew(files, watcher) {
+        let renewed = interest.renew(files, watcher);
+        share(shared, &interest);
+        let was_lost = is_lost;
+        is_lost = renewed.is_err();
+        if let Err(error) = renewed
+            && !was_lost
+        {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a profile file is no longer watched"
+                error = chain(&error),
+                "a profile file is no longer watched; its directory is looked for every second"
             );
         }
-        share(shared, &interest);
-        request(rereads);
+        if is_told || (was_lost && !is_lost) {
+            request(rereads);
+        }
     }
 }
 

@@ -91,6 +91,25 @@ fn link_to_another_directory_is_followed() {
     scene.expect_reread("behind the link");
 }
 
+/// *Scenario:* the file's directory is removed, and made again some time later.
+/// *Guarantees:* the file is read when its directory is back, and watched from then on.
+#[test]
+fn directory_made_again_is_watched_again() {
+    let scene = Scene::new("etc/p.yaml", |dir| {
+        fs::create_dir(dir.join("etc")).unwrap();
+        fs::write(dir.join("etc/p.yaml"), "a").unwrap();
+    });
+    fs::remove_dir_all(scene.path("etc")).unwrap();
+    scene.expect_reread("removed");
+    // The last of the removal's own readings.
+    while scene.rereads.recv_timeout(2 * DEBOUNCE_MAX).is_ok() {}
+    fs::create_dir(scene.path("etc")).unwrap();
+    fs::write(scene.path("etc/p.yaml"), "b").unwrap();
+    scene.expect_reread("made again");
+    fs::write(scene.path("etc/p.yaml"), "c").unwrap();
+    scene.expect_reread("written");
+}
+
 #[test]
 fn neighbours_in_the_directory_are_ignored() {
     let interest = Interest {

@@ -4,14 +4,14 @@
 //! optimization, which this program stays free of.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::mounts::Mounted;
 use crate::tools::{Ctx, privileged};
-use crate::{mounts, shell, tools, workspace};
+use crate::{mounts, release, shell, tools, workspace};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -37,39 +37,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("going on without perf or bpftrace; what needs them is skipped: {error:#}");
     }
     ctx.summary();
-    println!("\nbuilding the agent and the measurements (release; the first time takes some minutes)");
-    // One after the other: together, the agent would be built with what only the measurements ask of its crates.
-    for package in ["weir-node-agent", "weir-bench"] {
-        let mut cargo = workspace::cargo();
-        cargo.args(["build", "--release", "--package", package, "--bins"]);
-        shell::run(cargo.env("PATH", ctx.path()?))?;
-    }
+    let agent = release::agent(&ctx)?;
+    println!("\nbuilding the measurements (release)");
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release", "--package", "weir-bench", "--bins"]);
+    shell::run(cargo.env("PATH", ctx.path()?))?;
     let target = workspace::target_directory()?;
     let json = args.json.clone().unwrap_or_else(|| target.join("bench.json"));
     let _tracefs = Mounted::new(mounts::TRACEFS)?;
-    shell::run(&mut measure(args, &target, &nats_server, &json)?)?;
+    shell::run(&mut measure(args, &agent, &nats_server, &json)?)?;
     println!("the whole result is in {}", json.display());
     Ok(())
 }
 
-fn measure(
-    args: &Args,
-    target: &std::path::Path,
-    nats_server: &std::path::Path,
-    json: &std::path::Path,
-) -> Result<Command> {
-    let release = |name: &str| target.join("release").join(name);
+fn measure(args: &Args, agent: &Path, nats_server: &Path, json: &Path) -> Result<Command> {
+    let target = workspace::target_directory()?;
     // Copies: a build beside us may replace the originals while they are measured.
     let copies = target.join("bench");
     fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
-    for name in ["weir-agent", "weir-bench"] {
-        fs::copy(release(name), copies.join(name))
-            .with_context(|| format!("copying {}", release(name).display()))?;
-    }
-    let mut command = privileged(copies.join("weir-bench"), &["run"])?;
+    let copy = |from: &Path, name: &str| {
+        let to = copies.join(name);
+        fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
+        anyhow::Ok(to)
+    };
+    let bench = copy(&target.join("release/weir-bench"), "weir-bench")?;
+    let mut command = privileged(bench, &["run"])?;
     command
         .arg("--agent")
-        .arg(copies.join("weir-agent"))
+        .arg(copy(agent, "weir-agent")?)
         .arg("--nats-server")
         .arg(nats_server);
     command.arg("--json").arg(json);

@@ -32,7 +32,7 @@ use self::server::Server;
 use self::workload::{Made, Workload};
 use crate::mounts::Mounted;
 use crate::table::grouped;
-use crate::{mounts, shell, tools, workspace};
+use crate::{mounts, release, shell, tools};
 
 /// The profile and the sink, as a user would write them.
 const PROFILE: &str = include_str!("../demo/profile.yaml");
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let nats_server = set_up(args.agent.is_none())?;
     let agent = match &args.agent {
         Some(agent) => agent.clone(),
-        None => build_agent()?,
+        None => release::agent(&tools::Ctx::new()?)?,
     };
     let scratch = tempfile::Builder::new()
         .prefix("weir-demo.")
@@ -85,29 +85,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn set_up(build: bool) -> Result<PathBuf> {
     let ctx = tools::Ctx::new()?;
     if build {
-        tools::build(&ctx)?;
+        release::ensure(&ctx)?;
     }
     let nats_server = tools::nats_server::ensure(&ctx)?;
     ctx.summary();
     Ok(nats_server)
-}
-
-fn build_agent() -> Result<PathBuf> {
-    println!("\nbuilding the agent (release; the first time takes some minutes)");
-    let ctx = tools::Ctx::new()?;
-    let linker = tools::bpf_linker::ensure(&ctx)?;
-    ctx.add_to_path(&linker);
-    let mut cargo = workspace::cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "weir-node-agent",
-        "--bin",
-        "weir-agent",
-    ]);
-    shell::run(cargo.env("PATH", ctx.path()?))?;
-    Ok(workspace::target_directory()?.join("release/weir-agent"))
 }
 
 fn show(args: &Args, nats_server: &Path, agent: &Path, scratch: &Path) -> Result<()> {

@@ -27,7 +27,7 @@ pub(crate) struct Deployed {
 pub(crate) fn build_images(path: &OsStr) -> Result<()> {
     let mut images = Command::new(env::current_exe().context("looking for our own program")?);
     images.args(["images", "--platform"]);
-    images.arg(crate::images::static_binary::Platform::host()?.name);
+    images.arg(crate::release::Platform::host()?.name);
     shell::run(images.env("PATH", path))
 }
 

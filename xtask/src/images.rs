@@ -4,7 +4,6 @@
 
 pub(crate) mod catalog;
 mod oci;
-pub(crate) mod static_binary;
 mod tar;
 
 use std::fs;
@@ -13,8 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use self::oci::Image;
-use self::static_binary::{PLATFORMS, Platform};
-use crate::tools::{self, Ctx, debian, nats_server};
+use crate::release::{self, AGENT, OPERATOR, PLATFORMS, Platform};
+use crate::tools::{Ctx, debian, nats_server};
 use crate::{shell, table, workspace};
 
 const BUSYBOX: &[debian::Package] = &[debian::Package {
@@ -22,10 +21,6 @@ const BUSYBOX: &[debian::Package] = &[debian::Package {
     why: "the tests' pods run its shell and tools",
     remedy: "install a static busybox",
 }];
-
-/// Cargo package and binary of each of our own programs.
-const AGENT: (&str, &str) = ("weir-node-agent", "weir-agent");
-const OPERATOR: (&str, &str) = ("weir-operator", "weir-operator");
 
 /// An image by its short name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for platform in platforms(args)? {
         let host = Platform::host()?.name == platform.name;
         // What was given is for one platform, and its header says which; on this one, a misfit is an error.
-        let fits = |path: &Path| host || static_binary::check(path, platform.name).is_ok();
+        let fits = |path: &Path| host || release::check(path, platform.name).is_ok();
         let (replaced, others): (Vec<_>, Vec<_>) = given.iter().partition(|(_, path)| fits(path));
         let names: Vec<Name> = ours
             .iter()
@@ -141,9 +136,6 @@ fn own_images(
         .map(|(name, path)| (*name, path.clone()))
         .collect();
     if !missing.is_empty() {
-        platform.ensure_std(ctx)?;
-        platform.ensure_compiler(ctx)?;
-        tools::build(ctx)?;
         let packages: Vec<(&str, &str)> = missing.iter().map(|name| package(*name)).collect();
         found.extend(missing.iter().copied().zip(platform.build(ctx, &packages)?));
     }
@@ -195,7 +187,7 @@ pub(crate) fn ensure_pause(ctx: &Ctx, source: &Path, reference: &str, path: &Pat
 }
 
 fn checked(binary: &Path, platform: Platform) -> Result<PathBuf> {
-    static_binary::check(binary, platform.name)
+    release::check(binary, platform.name)
         .with_context(|| format!("{} cannot go into an image", binary.display()))?;
     Ok(binary.to_path_buf())
 }

@@ -9,6 +9,7 @@ mod demo;
 mod deployed;
 mod images;
 mod mounts;
+mod release;
 mod shell;
 mod table;
 mod test;

@@ -18,9 +18,9 @@ const LOST: [&str; 2] = ["shed", "rejected"];
 const NEXT: &str = "\
 what to try next:
   edit xtask/demo/profile.yaml (a limit, a match, another event) and run the demo again
-  sudo target/release/weir-agent run --profile xtask/demo/profile.yaml --sink stdout
-  sudo target/release/weir-agent probe      which hooks this kernel offers, and why others do not work
-  target/release/weir-agent check FILE      what is wrong with a profile, before it is used
+  sudo target/weir-agent run --profile xtask/demo/profile.yaml --sink stdout
+  sudo target/weir-agent probe      which hooks this kernel offers, and why others do not work
+  target/weir-agent check FILE      what is wrong with a profile, before it is used
   cargo xtask test                          every test there is";
 
 /// Prints it all; fails if the comparison is not exact.

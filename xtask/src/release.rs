@@ -1,4 +1,5 @@
-//! Builds what goes into an image: static, stripped musl binaries whose bytes do not depend on where they were built.
+//! The one release build, which images hold, the demo shows and the benchmarks measure: static musl binaries whose
+//! bytes do not depend on where they were built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +7,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{Ctx, debian};
+use crate::tools::{self, Ctx, debian};
 use crate::{shell, workspace};
+
+/// Cargo package and binary of each of our own programs.
+pub(crate) const AGENT: (&str, &str) = ("weir-node-agent", "weir-agent");
+pub(crate) const OPERATOR: (&str, &str) = ("weir-operator", "weir-operator");
 
 /// A platform that images are built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl Platform {
                 strip: "strip",
                 ..ARM64
             }),
-            other => bail!("images are built for amd64 and arm64, and this machine is {other}"),
+            other => bail!("Weir is built for amd64 and arm64, and this machine is {other}"),
         }
     }
 
@@ -76,7 +81,7 @@ impl Platform {
     }
 
     /// Installs the C compiler where it is a Debian package. Programs without C parts do without.
-    pub(crate) fn ensure_compiler(self, ctx: &Ctx) -> Result<()> {
+    fn ensure_compiler(self, ctx: &Ctx) -> Result<()> {
         if self.compiler == "musl-gcc" && shell::which(self.compiler).is_none() {
             debian::ensure(ctx, MUSL)?;
         }
@@ -105,7 +110,7 @@ impl Platform {
                 self.target
             );
         }
-        ctx.install(self.target, "std", "images hold static binaries", &place, || {
+        ctx.install(self.target, "std", "the release build is static", &place, || {
             let mut rustup = Command::new("rustup");
             shell::run(
                 rustup
@@ -115,8 +120,16 @@ impl Platform {
         })
     }
 
-    /// Builds the binaries of `packages` in one go and returns where they are, unstripped.
+    /// Installs what the release build for the platform needs.
+    fn ensure(self, ctx: &Ctx) -> Result<()> {
+        self.ensure_std(ctx)?;
+        self.ensure_compiler(ctx)?;
+        tools::build(ctx)
+    }
+
+    /// Builds the binaries of `packages` in one go and returns where they are, unstripped. Installs what that needs.
     pub(crate) fn build(self, ctx: &Ctx, packages: &[(&str, &str)]) -> Result<Vec<PathBuf>> {
+        self.ensure(ctx)?;
         let mut cargo = workspace::cargo();
         cargo.args(["build", "--release", "--locked", "--target", self.target]);
         for (package, _) in packages {
@@ -158,6 +171,20 @@ impl Platform {
         check(&out, self.name).with_context(|| format!("{} cannot go into an image", binary.display()))?;
         Ok(out)
     }
+}
+
+/// Installs what the release build for this machine needs.
+pub(crate) fn ensure(ctx: &Ctx) -> Result<()> {
+    Platform::host()?.ensure(ctx)
+}
+
+/// Builds this machine's agent and leaves it at `target/weir-agent`, where people find it.
+pub(crate) fn agent(ctx: &Ctx) -> Result<PathBuf> {
+    println!("\nbuilding the agent (release; the first time takes some minutes)");
+    let platform = Platform::host()?;
+    let built = platform.build(ctx, &[AGENT])?;
+    let built = built.first().context("one package gives one binary")?;
+    platform.stripped(built, &workspace::target_directory()?)
 }
 
 /// Machine-dependent paths in panic messages would make the bytes depend on the checkout's place.

@@ -16,6 +16,8 @@ use crate::ledger::Ledger;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(10);
+/// How long it is waited for an agent of somebody else, such as one of another checkout's tests, to end.
+const TURN: Duration = Duration::from_mins(2);
 pub const BINARY: &str = env!("CARGO_BIN_EXE_weir-agent");
 
 /// Whether the kernel can be tested. Otherwise the test fails in CI and says loudly elsewhere that it proves nothing.
@@ -138,22 +140,31 @@ impl Setup {
     /// Starts it and waits until its admin server listens.
     pub fn start_anyhow(self) -> Agent {
         let log_path = self.dir.path().join("log");
-        let log = File::create(&log_path).expect("makes a log");
-        let out = log.try_clone().expect("clones");
-        let child = self
-            .command(Path::new(BINARY))
-            .stdout(out)
-            .stderr(log)
-            .spawn()
-            .expect("the agent starts");
         let mut agent = Agent {
-            child,
+            child: self.spawn(&log_path),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             setup: self,
             log_path,
         };
-        agent.admin = until("the admin server listens", || agent.admin_address());
-        agent
+        let turn = Instant::now() + TURN;
+        loop {
+            let listens = until("the admin server listens", || agent.listens_or_ended());
+            if let Some(address) = listens {
+                agent.admin = address;
+                return agent;
+            }
+            let log = agent.log();
+            let is_second = log.contains("another weir-agent") && Instant::now() < turn;
+            assert!(is_second, "the agent ended: {log}");
+            agent.child = agent.setup.spawn(&agent.log_path);
+        }
+    }
+
+    fn spawn(&self, log: &Path) -> Child {
+        let log = File::create(log).expect("makes a log");
+        let out = log.try_clone().expect("clones");
+        let mut command = self.command(Path::new(BINARY));
+        command.stdout(out).stderr(log).spawn().expect("the agent starts")
     }
 }
 
@@ -165,11 +176,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn admin_address(&mut self) -> Result<SocketAddr, String> {
-        let log = self.log();
-        if let Some(status) = self.child.try_wait().expect("can be asked") {
-            panic!("the agent ended with {status}: {log}");
+    /// Where the admin server listens; none when the agent has ended.
+    fn listens_or_ended(&mut self) -> Result<Option<SocketAddr>, String> {
+        if self.child.try_wait().expect("can be asked").is_some() {
+            return Ok(None);
         }
+        let log = self.log();
         let address = log
             .lines()
             .find(|line| line.contains("admin server listens"))
@@ -178,7 +190,7 @@ impl Agent {
                 let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
             });
-        address.ok_or(log)
+        address.map(Some).ok_or(log)
     }
 
     pub fn log(&self) -> String {

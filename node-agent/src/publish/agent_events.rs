@@ -77,11 +77,35 @@ pub(crate) struct SealedAgentMessage {
     pub(crate) message: Arc<AgentMessage>,
 }
 
+/// What a sealed message says.
+#[derive(Debug)]
+enum Content {
+    Losses(Vec<LossRange>),
+    Event(AgentEvent),
+}
+
+impl Content {
+    fn encode(&self, slot: AgentSlot<'_>, losses: &LossEncoder) -> AgentMessage {
+        match self {
+            Self::Losses(ranges) => losses(ranges, slot),
+            Self::Event(event) => (event.encode)(slot),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sealed {
+    message: SealedAgentMessage,
+    content: Content,
+    /// The sink's when it was sealed.
+    subject_prefix: Arc<str>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     losses: LossSet,
     events: VecDeque<AgentEvent>,
-    sealed: Option<SealedAgentMessage>,
+    sealed: Option<Sealed>,
     next_seq: u64,
 }
 
@@ -147,36 +171,54 @@ impl AgentBuffer {
         self.added.notify_one();
     }
 
-    /// The message to send now: the unacknowledged one, or the next, sealed here.
+    /// The message to send now: the unacknowledged one, or the next, sealed here. An unacknowledged one whose subject is
+    /// no longer the sink's is written anew under its `seq`: the old subject may be what the sink was mended for, and
+    /// everything behind it waits.
     pub(crate) fn next(&self, settings: &SinkSettings) -> Option<SealedAgentMessage> {
         let mut inner = self.inner();
-        if inner.sealed.is_none() {
-            let slot = AgentSlot {
-                sink: &settings.name,
-                subject_prefix: &settings.subject_prefix,
-                encoding: settings.encoding,
-                seq: inner.next_seq,
-            };
-            let message = if inner.losses.len() > 0 {
-                let ranges = inner.losses.take(RANGES_PER_MESSAGE);
-                (self.encode_losses)(&ranges, slot)
-            } else {
-                let event = inner.events.pop_front()?;
-                (event.encode)(slot)
-            };
-            inner.sealed = Some(SealedAgentMessage {
-                seq: inner.next_seq,
-                message: Arc::new(message),
-            });
-            inner.next_seq += 1;
-        }
-        inner.sealed.clone()
+        let (seq, content) = match inner.sealed.take() {
+            Some(sealed) if sealed.subject_prefix == settings.subject_prefix => {
+                let message = sealed.message.clone();
+                inner.sealed = Some(sealed);
+                return Some(message);
+            }
+            Some(Sealed { message, content, .. }) => (message.seq, content),
+            None => {
+                let content = if inner.losses.len() > 0 {
+                    Content::Losses(inner.losses.take(RANGES_PER_MESSAGE))
+                } else {
+                    Content::Event(inner.events.pop_front()?)
+                };
+                inner.next_seq += 1;
+                (inner.next_seq - 1, content)
+            }
+        };
+        let slot = AgentSlot {
+            sink: &settings.name,
+            subject_prefix: &settings.subject_prefix,
+            encoding: settings.encoding,
+            seq,
+        };
+        let message = SealedAgentMessage {
+            seq,
+            message: Arc::new(content.encode(slot, &self.encode_losses)),
+        };
+        inner.sealed = Some(Sealed {
+            message: message.clone(),
+            content,
+            subject_prefix: Arc::clone(&settings.subject_prefix),
+        });
+        Some(message)
     }
 
     /// The message with this `seq` is done with.
     pub(crate) fn settle(&self, seq: u64) {
         let mut inner = self.inner();
-        if inner.sealed.as_ref().is_some_and(|sealed| sealed.seq == seq) {
+        if inner
+            .sealed
+            .as_ref()
+            .is_some_and(|sealed| sealed.message.seq == seq)
+        {
             inner.sealed = None;
         }
         drop(inner);
@@ -188,9 +230,14 @@ impl AgentBuffer {
         self.inner().waiting()
     }
 
-    /// Returns when something was added.
+    /// Returns when something was added. One waits at a time: whoever cannot use it must [`Self::pass_on`].
     pub(crate) async fn changed(&self) {
         self.added.notified().await;
+    }
+
+    /// Wakes another one that waits for [`Self::changed`].
+    pub(crate) fn pass_on(&self) {
+        self.added.notify_one();
     }
 
     /// Returns when nothing waits.

@@ -2,13 +2,13 @@
 //!
 //! Every way a batch can go passes through here, so that ledger, loss announcement and metrics cannot disagree.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::agent_events::AgentBuffer;
+use super::agent_events::{AgentBuffer, SealedAgentMessage};
 use super::metrics::{Outcome, OutcomeLabels, PublishMetrics, Retry, RetryLabels, SinkLabels, SinkType};
 use super::outcome::{Loss, LossReason, Outcomes};
 use super::queue::{BatchQueue, Bounds, Level, Taken};
@@ -35,6 +35,8 @@ pub(crate) struct SinkShared {
     shown: Mutex<Level>,
     /// Why nothing is taken any more, once nothing is.
     closed: OnceLock<LossReason>,
+    /// Another sink has its name, and with it the agent's own events.
+    replaced: AtomicBool,
 }
 
 impl std::fmt::Debug for SinkShared {
@@ -65,6 +67,7 @@ impl SinkShared {
             metrics,
             shown: Mutex::default(),
             closed: OnceLock::new(),
+            replaced: AtomicBool::new(false),
         }
     }
 
@@ -95,6 +98,31 @@ impl SinkShared {
             self.lose(&shed, Out::Queued, reason);
         }
         self.show_level();
+    }
+
+    /// From now on the agent's own events are its successor's.
+    pub(crate) fn replace(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// The agent event to send now.
+    pub(crate) fn next_agent_event(&self) -> Option<SealedAgentMessage> {
+        if self.replaced.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.agent.next(&self.settings)
+    }
+
+    /// Returns when there may be another agent event to send.
+    pub(crate) async fn agent_changed(&self) {
+        if !self.replaced.load(Ordering::Relaxed) {
+            self.agent.changed().await;
+            if !self.replaced.load(Ordering::Relaxed) {
+                return;
+            }
+            self.agent.pass_on();
+        }
+        std::future::pending::<()>().await;
     }
 
     /// The next batch to send.

@@ -259,7 +259,10 @@ impl Publisher {
                 let sink = match before.remove(&name) {
                     Some(known) if known.settings == settings => known,
                     known => {
-                        work.extend(known.map(Start::Retire));
+                        if let Some(known) = known {
+                            known.replace();
+                            work.push(Start::Retire(known));
+                        }
                         let fresh = Arc::new(directory.fresh(&mut sinks, settings));
                         work.push(Start::Run(Arc::clone(&fresh)));
                         fresh

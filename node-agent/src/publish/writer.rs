@@ -53,7 +53,7 @@ async fn keep_writing(sink: &SinkShared, output: &mut impl Output) {
         } else {
             tokio::select! {
                 () = sink.queue.changed() => {}
-                () = sink.agent.changed() => {}
+                () = sink.agent_changed() => {}
             }
         }
     }
@@ -62,7 +62,7 @@ async fn keep_writing(sink: &SinkShared, output: &mut impl Output) {
 /// Writes the next agent event or batch; false if there is none.
 async fn write_next(sink: &SinkShared, output: &mut impl Output) -> io::Result<bool> {
     let encoding = sink.settings.encoding;
-    if let Some(sealed) = sink.agent.next(&sink.settings) {
+    if let Some(sealed) = sink.next_agent_event() {
         output.write(frame(encoding, &sealed.message.payload)).await?;
         sink.agent.settle(sealed.seq);
         return Ok(true);

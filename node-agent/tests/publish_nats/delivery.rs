@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use weir_node_agent::publish::settings::NatsSettings;
 use weir_node_agent::publish::{AgentEvent, AgentSlot, DrainReport, TroubleKind};
 
-use crate::rig::{Rig, SINK, STREAM, agent_message, nats};
+use crate::rig::{Rig, SINK, STREAM, agent_message, nats, sink};
 use crate::server::{Server, create_stream, stored};
-use crate::wait::until_value;
+use crate::wait::{until_async, until_value};
 use crate::{GRACE, SUBJECTS, assert_once_each, events, nats_target};
 
 /// *Scenario:* 500 batches and an agent event to a server that is well.
@@ -155,4 +155,54 @@ async fn publish_compressed_stores_zstd_and_says_so() {
     let payload = zstd::bulk::decompress(&messages[0].payload, 20_000).expect("is zstd");
     assert!(payload.starts_with(format!("[\"{id}\"]").as_bytes()));
     assert_eq!(payload.len(), 10_000);
+}
+
+/// *Scenario:* a sink is edited to another server, which is away; the old one answers, and has a batch left that it cannot
+/// take.
+/// *Guarantees:* the agent's own events wait for the new server, and the old one gets none of them.
+#[tokio::test]
+async fn publish_to_a_new_server_takes_the_agents_own_events_along() {
+    let (Some(old), Some(mut new)) = (Server::start("").await, Server::prepare("")) else {
+        return;
+    };
+    let old_stream = old.jetstream().await;
+    create_stream(&old_stream, STREAM, &["weir.events._agent.>"]).await;
+    let rig = Rig::start(nats_target(nats(&old.url()))).await;
+    rig.push(100, 10);
+    rig.until_degraded(TroubleKind::SubjectNotTaken).await;
+    rig.publisher
+        .set_sinks(vec![sink(nats_target(nats(&new.url())))])
+        .await
+        .expect("runs");
+    let ledger = |slot: AgentSlot<'_>| agent_message("agent.ledger", slot, "{}");
+    assert!(rig.handle.agent_event(
+        SINK,
+        AgentEvent {
+            key: "ledger".to_owned(),
+            encode: Box::new(ledger)
+        }
+    ));
+    // The old sink has given up by then.
+    until_value(
+        "the batch is shed",
+        || rig.book.counts(),
+        |counts| counts.shed == events(1),
+    )
+    .await;
+    new.run().await;
+    let jetstream = new.jetstream().await;
+    create_stream(&jetstream, STREAM, SUBJECTS).await;
+    let subjects = || async {
+        let messages = stored(&jetstream, STREAM).await;
+        messages
+            .into_iter()
+            .map(|message| message.subject)
+            .collect::<BTreeSet<_>>()
+    };
+    let both = ["weir.events._agent.agent.ledger", "weir.events._agent.agent.loss"];
+    until_async("the ledger and the loss are there", subjects, |found| {
+        both.iter().all(|subject| found.contains(*subject))
+    })
+    .await;
+    assert!(stored(&old_stream, STREAM).await.is_empty());
 }

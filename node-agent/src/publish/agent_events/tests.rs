@@ -116,3 +116,36 @@ fn agent_losses_of_two_profiles_are_two_messages() {
     buffer.settle(0);
     assert_eq!(payload(&buffer), Some((1, "1".to_owned())));
 }
+
+/// *Scenario:* a sealed event and a sealed loss wait when the sink's subjects are changed.
+/// *Guarantees:* they are written anew for the new subject under their `seq`; otherwise the same bytes are sent again.
+#[test]
+fn sealed_message_follows_the_sinks_subject() {
+    let buffer = buffer();
+    let mended = SinkSettings {
+        subject_prefix: "acme".into(),
+        ..settings()
+    };
+    buffer.submit(event("ledger", "first"));
+    let before = buffer.next(&settings()).expect("is sealed");
+    assert_eq!(before.message.subject, "weir.events._agent.agent.ledger");
+    let again = buffer.next(&settings()).expect("waits");
+    assert!(Arc::ptr_eq(&before.message, &again.message));
+    let moved = buffer.next(&mended).expect("waits");
+    assert_eq!(
+        (moved.seq, moved.message.subject.as_str()),
+        (before.seq, "acme._agent.agent.ledger")
+    );
+    assert_eq!(moved.message.payload, before.message.payload);
+    buffer.settle(moved.seq);
+
+    buffer.lost(&loss(0));
+    let before = buffer.next(&mended).expect("is sealed");
+    let back = buffer.next(&settings()).expect("waits");
+    assert_eq!(
+        (back.seq, back.message.subject.as_str()),
+        (before.seq, "weir.events._agent.agent.loss")
+    );
+    buffer.settle(back.seq);
+    assert_eq!(buffer.waiting(), 0);
+}

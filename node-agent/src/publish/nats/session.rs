@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 () = self.sink.queue.changed() => {}
-                () = self.sink.agent.changed() => {}
+                () = self.sink.agent_changed() => {}
                 () = sleep_until(wake) => {}
                 _ = look.tick() => if self.look(now) { return End::Lost },
             }
@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         if self.agent_sending || self.agent_not_before.is_some_and(|time| time > now) {
             return;
         }
-        let Some(sealed) = self.sink.agent.next(&self.sink.settings) else {
+        let Some(sealed) = self.sink.next_agent_event() else {
             return;
         };
         let message = self.message(&sealed.message.message_id, &sealed.message.headers);

@@ -14,6 +14,7 @@ mod shell;
 mod table;
 mod test;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Bench(bench::Args),
     /// A real Kubernetes cluster for people and tests
     Cluster(cluster::Args),
+    /// Run the agent on other kernels, in virtual machines
+    Vm(vm::Args),
     /// Build the container images from scratch, without Docker
     Images(images::Args),
     /// Write crds/ and its reference page from the API types
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Crds => crds::run(),
         Command::Setup(args) => tools::run(&args),

@@ -13,13 +13,22 @@ pub(crate) enum Layer {
     Nats,
     /// Tests against the running kernel, as root
     Kernel,
+    /// The agent on other kernels, in virtual machines
+    Vm,
     /// Tests against a real cluster
     Cluster,
 }
 
 impl Layer {
     /// In the order they are run.
-    pub(crate) const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Nats, Self::Kernel, Self::Cluster];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Lint,
+        Self::Unit,
+        Self::Nats,
+        Self::Kernel,
+        Self::Vm,
+        Self::Cluster,
+    ];
 
     /// The layer of an integration test: the dearest real part that a word of its name names.
     pub(crate) fn of(target: &TestTarget) -> Self {

@@ -13,7 +13,7 @@ use super::report::Report;
 use super::{Outcome, Setting, cluster};
 use crate::tools::{is_root, privileged};
 use crate::workspace::{self, TestTarget};
-use crate::{mounts, shell};
+use crate::{mounts, shell, vm};
 
 pub(super) const NEEDS_ROOT: &str = "needs root or sudo, since only root may load BPF programs";
 
@@ -29,6 +29,7 @@ pub(super) fn run(layer: Layer, setting: &Setting, report: &mut Report) -> Resul
             report.step("real kernel", || kernel(setting))?;
             report.step("the demo", || demo(setting))
         }
+        Layer::Vm => report.step("other kernels", other_kernels),
         Layer::Cluster => cluster::run(setting, report),
     }
 }
@@ -117,6 +118,14 @@ fn demo(setting: &Setting) -> Result<Outcome> {
             .args(["demo", "--seconds", "10"])
             .env("PATH", &setting.path),
     ))
+}
+
+fn other_kernels() -> Result<Outcome> {
+    if vm::is_possible()? {
+        Outcome::of(vm::run(&vm::Args::default()))
+    } else {
+        Ok(Outcome::Skipped("the kernels are Debian's for amd64".to_owned()))
+    }
 }
 
 pub(super) fn may_be_root() -> bool {

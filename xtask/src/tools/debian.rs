@@ -98,7 +98,7 @@ fn apt_install(names: &[&str]) -> Result<()> {
     shell::run(&mut privileged("env", &args)?)
 }
 
-fn refresh(ctx: &Ctx) -> Result<()> {
+pub(crate) fn refresh(ctx: &Ctx) -> Result<()> {
     if ctx.claim_apt_refresh() {
         println!("refreshing the package lists: they do not have what is needed");
         shell::run(&mut privileged("apt-get", &["update", "--quiet=2"])?)?;
@@ -106,7 +106,7 @@ fn refresh(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-fn in_archive(name: &str) -> bool {
+pub(crate) fn in_archive(name: &str) -> bool {
     shell::capture(Command::new("apt-cache").args(["show", "--no-all-versions", name])).is_ok()
 }
 

@@ -102,6 +102,22 @@ pub async fn until_on(
     .await
 }
 
+/// Waits until the agents' template has reached `count` nodes, and each has had its agent for long enough to count as
+/// available.
+pub async fn until_available(cluster: &Cluster, count: usize, limit: Duration) -> Result<(), WaitError> {
+    let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/weir-agent");
+    until("every node's agent to be available", limit, || async {
+        let set = cluster.get_json(&path).await;
+        set.map(|set| {
+            let status = &set["status"];
+            let observed = status["observedGeneration"] == set["metadata"]["generation"];
+            let done = status["updatedNumberScheduled"] == count && status["numberAvailable"] == count;
+            Probe::when(observed && done, (), status)
+        })
+    })
+    .await
+}
+
 /// The ledger of an agent, cut now.
 pub async fn cut(cluster: &Cluster, pod: &str) -> Result<Value, ClusterError> {
     let path = "ledger?cut=now";

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -30,6 +31,14 @@ const OBJECTS: [(&str, &str); 5] = [
     ("workloads", "daemonsets,deployments,leases"),
     ("events", "events"),
 ];
+
+/// A pod whose container does not run keeps the API server waiting for much longer.
+const POD_LIMIT: Duration = Duration::from_secs(5);
+
+/// A pod that was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", POD_LIMIT.as_secs())]
+struct Silent;
 
 /// Collects everything into `target/e2e/NAME` and returns the folder.
 ///
@@ -61,7 +70,11 @@ pub async fn collect(cluster: &Cluster, name: &str) -> std::io::Result<PathBuf> 
                     let pod = pod.name_any();
                     collect_pod(cluster, &folder, namespace, &pod, &mut missing).await?;
                     for path in paths {
-                        let answer = cluster.get_from_pod(namespace, &pod, port, path).await;
+                        let answer = cluster.get_from_pod(namespace, &pod, port, path);
+                        let Ok(answer) = tokio::time::timeout(POD_LIMIT, answer).await else {
+                            note(&mut missing, &format!("{path} of {pod}"), &Silent);
+                            continue;
+                        };
                         save(&folder.join(format!("{pod}.{path}")), answer, &mut missing)?;
                     }
                 }

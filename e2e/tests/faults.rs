@@ -283,6 +283,8 @@ async fn agents_that_cannot_start_are_told_and_only_one_node_waits_for_them() ->
     let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("settings", async |world| {
         let baseline = world.baseline().await?;
+        // An agent that was not available yet would be replaced at once, whatever else is unavailable.
+        agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
         for (settings, reason) in [
             (
                 json!({"agent": {"image": "registry.invalid/weir-agent:1"}}),
@@ -303,7 +305,7 @@ async fn agents_that_cannot_start_are_told_and_only_one_node_waits_for_them() ->
             assert_eq!(live, world.nodes.len() as u64 - 1, "{status}");
         }
         set(world, &json!({"agent": {}})).await?;
-        agent::until_on(&world.cluster, &world.nodes, SETTINGS_LIMIT).await?;
+        agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
         baseline.until_ready(SETTINGS_LIMIT).await?;
         Ok(())
     })

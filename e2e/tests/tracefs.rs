@@ -8,15 +8,17 @@ use weir_e2e::agent;
 use weir_e2e::harness::Harness;
 use weir_e2e::profile::Profile;
 use weir_e2e::profile::condition;
-use weir_e2e::scenario::{self, BASELINE, TestResult};
-use weir_e2e::wait::{Probe, holds};
+use weir_e2e::scenario::{self, BASELINE, TestResult, World};
+use weir_e2e::wait::{Probe, holds, until};
 
 const STATUS_LIMIT: Duration = Duration::from_mins(1);
+/// One node after the other.
+const ROLL_OUT_LIMIT: Duration = Duration::from_mins(2);
 
 /// Scenario: one node has no tracefs, which hooks on system calls need; the quick start asks for them everywhere.
 /// Guarantees: `Degraded` with a reason, that node as the example and its count; `Ready=False`; the other node is live;
 /// the agent of that node is ready all the same, so that it stalls no roll-out; a profile whose kinds need no tracefs
-/// is ready on both.
+/// is ready on both; a roll-out of the agents passes that node like any other.
 #[tokio::test]
 async fn node_without_tracefs_is_degraded_and_the_others_live() -> TestResult {
     scenario::run("tracefs", async |world| {
@@ -63,7 +65,56 @@ async fn node_without_tracefs_is_degraded_and_the_others_live() -> TestResult {
             )
             .await?;
         execs.until_ready(STATUS_LIMIT).await?;
+
+        roll_out(world).await?;
+        let after = agent::until_on(&world.cluster, &world.nodes, STATUS_LIMIT).await?;
+        for (node, agent) in &after {
+            assert_ne!(agents[node].uid, agent.uid, "{node} still has its old agent");
+        }
+        baseline
+            .until("the same status after the roll-out", STATUS_LIMIT, |object| {
+                object["status"]["nodes"]["degraded"] == 1
+                    && condition(object, "Degraded")["status"] == "True"
+                    && object["status"]["problems"][0]["examples"] == json!([masked])
+            })
+            .await?;
         Ok(())
     })
     .await
+}
+
+/// Changes the agents' template by the operator's settings, and waits until every node has the new one.
+async fn roll_out(world: &World) -> TestResult {
+    let all = ["get", "configmaps", "--namespace=weir-system", "--output=name"];
+    let maps = world.cluster.kubectl(all).await?;
+    let map = maps.lines().find(|name| name.contains("weir-operator-settings"));
+    let map = map.ok_or("the operator has no settings")?;
+    let patch = json!({"data": {"operator.yaml": "agent: {log: debug}"}}).to_string();
+    let patch = [
+        "patch",
+        map,
+        "--namespace=weir-system",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ];
+    world.cluster.kubectl(patch).await?;
+    let restart = [
+        "rollout",
+        "restart",
+        "deployment/weir-operator",
+        "--namespace=weir-system",
+    ];
+    world.cluster.kubectl(restart).await?;
+    let path = "/apis/apps/v1/namespaces/weir-agents/daemonsets/weir-agent";
+    until("the operator to change the template", ROLL_OUT_LIMIT, || async {
+        let set = world.cluster.get_json(path).await;
+        set.map(|set| {
+            let template = set["spec"]["template"]["spec"]["containers"].to_string();
+            Probe::when(template.contains("debug"), (), template)
+        })
+    })
+    .await?;
+    agent::until_available(&world.cluster, world.nodes.len(), ROLL_OUT_LIMIT).await?;
+    Ok(())
 }

@@ -46,7 +46,7 @@ pub fn held_by(uid: &str) -> Result<BTreeSet<u32>, ProgramsError> {
     Ok(held)
 }
 
-/// Of `prog_id:	17`, which programs and links to them have.
+/// Of a line such as `prog_id: 17`, which programs and links to them have.
 fn program_id(line: &str) -> Option<u32> {
     line.strip_prefix("prog_id:")?.trim().parse().ok()
 }

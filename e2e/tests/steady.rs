@@ -7,7 +7,7 @@ use weir_e2e::harness::Harness;
 use weir_e2e::scenario::{self, TestResult};
 use weir_e2e::wait::{Probe, holds, until};
 
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// What other tests did has its last consequences: it leaves the 60 s over which rates are told, and a moved rate is told
 /// after 75 s more.
 const AFTERMATH: Duration = Duration::from_secs(145);

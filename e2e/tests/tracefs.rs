@@ -12,6 +12,7 @@ use weir_e2e::scenario::{self, BASELINE, TestResult, World};
 use weir_e2e::wait::{Probe, holds, until};
 
 const STATUS_LIMIT: Duration = Duration::from_mins(1);
+const DAEMON_SET: &str = "/apis/apps/v1/namespaces/weir-agents/daemonsets/weir-agent";
 /// One node after the other.
 const ROLL_OUT_LIMIT: Duration = Duration::from_mins(2);
 
@@ -106,9 +107,8 @@ async fn roll_out(world: &World) -> TestResult {
         "--namespace=weir-system",
     ];
     world.cluster.kubectl(restart).await?;
-    let path = "/apis/apps/v1/namespaces/weir-agents/daemonsets/weir-agent";
     until("the operator to change the template", ROLL_OUT_LIMIT, || async {
-        let set = world.cluster.get_json(path).await;
+        let set = world.cluster.get_json(DAEMON_SET).await;
         set.map(|set| {
             let template = set["spec"]["template"]["spec"]["containers"].to_string();
             Probe::when(template.contains("debug"), (), template)

@@ -19,7 +19,7 @@ use weir_runtime::shutdown::{Shutdown, SignalError};
 use weir_runtime::supervise::{SuperviseError, Supervisor};
 
 use crate::args::Args;
-use crate::context::Namespaces;
+use crate::context::{Context, Namespaces};
 use crate::controller;
 use crate::election;
 use crate::error::chain;
@@ -126,27 +126,12 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     );
     supervisor.spawn("crds", infallible(crds));
     let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
-    let api: Api<Lease> = Api::namespaced(client, &namespaces.system);
-    let identity = format!(
-        "{}_{:08x}",
-        pod.as_deref().unwrap_or("weir-operator"),
-        rand::random::<u32>()
-    );
-    if args.leader_elect {
-        supervisor.spawn(
-            "election",
-            election::run(api, identity, leading.clone(), idle.clone(), stop.clone()),
-        );
-    } else {
-        tracing::warn!("election is off: make sure that no other instance runs");
-        leading.cancel();
-        let (context, stop) = (Arc::clone(&context), stop.clone());
-        let tell = async move |note: String| context.tell_of_operator("SecondOperator", &note).await;
-        supervisor.spawn(
-            "election",
-            infallible(election::look_out(api, identity, tell, stop)),
-        );
-    }
+    let turn = Turn {
+        leading: leading.clone(),
+        idle: idle.clone(),
+        stop: stop.clone(),
+    };
+    elect(&mut supervisor, &context, args.leader_elect, pod.as_deref(), turn);
     supervisor.spawn(
         "controllers",
         infallible(async move {
@@ -174,6 +159,38 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     Ok(supervisor.run().await?)
 }
 
+/// When an instance may act, and when it has come to rest.
+struct Turn {
+    leading: CancellationToken,
+    idle: CancellationToken,
+    stop: CancellationToken,
+}
+
+/// Waits for the Lease before this instance leads; or, without election, leads at once and looks out for others.
+fn elect(
+    supervisor: &mut Supervisor,
+    context: &Arc<Context>,
+    leader_elect: bool,
+    pod: Option<&str>,
+    turn: Turn,
+) {
+    let Turn { leading, idle, stop } = turn;
+    let api: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespaces.system);
+    let identity = format!("{}_{:08x}", pod.unwrap_or("weir-operator"), rand::random::<u32>());
+    if leader_elect {
+        supervisor.spawn("election", election::run(api, identity, leading, idle, stop));
+    } else {
+        tracing::warn!("election is off: make sure that no other instance runs");
+        leading.cancel();
+        let context = Arc::clone(context);
+        let tell = async move |note: String| context.tell_of_operator("SecondOperator", &note).await;
+        supervisor.spawn(
+            "election",
+            infallible(election::look_out(api, identity, tell, stop)),
+        );
+    }
+}
+
 async fn infallible(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
     task.await;
     Ok(())
@@ -189,10 +206,6 @@ async fn client() -> Result<Client, RunError> {
 
 /// The image of the pod that this process runs in, so that the agents come from the same registry and release; asked
 /// for until it is known, for a wrong guess would replace every agent. `None` when the process is to stop.
-#[expect(
-    clippy::option_option,
-    reason = "whether to go on, and whether there is an image to go by"
-)]
 async fn own_image(
     client: &Client,
     namespace: &str,
@@ -208,8 +221,8 @@ async fn own_image(
     loop {
         let trouble = match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod)).await {
             Ok(Ok(pod)) => {
-                let containers = pod.spec.into_iter().flat_map(|spec| spec.containers);
-                return Some(containers.filter_map(|container| container.image).next());
+                let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+                return Some(containers.into_iter().find_map(|container| container.image));
             }
             Ok(Err(error)) => chain(&error),
             Err(_elapsed) => "the API server does not answer".to_owned(),

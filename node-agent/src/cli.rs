@@ -108,6 +108,10 @@ pub struct RunArgs {
     /// Size of the bulk ring in bytes, a power of two from 65536 to 268435456.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
+    /// Entries of the kernel's table of paths, both sides of the configuration together, where it is to be smaller than
+    /// any profile needs: so that tests can fill it.
+    #[arg(long, value_name = "ENTRIES", hide = true)]
+    pub match_paths: Option<u32>,
 }
 
 /// `--node` or `--cluster` that could not stand in a message's id and headers.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod cut;
+mod kept;
 pub mod side;
 pub mod view;
 
@@ -13,11 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use weir_events::agent::AgentLedger;
 use weir_node_agent_common::config::Active;
 use weir_node_agent_common::outcome;
 use weir_profile::place::SlotKey;
 use weir_profile::{Assignment, EventKind, NodeConfig, NodeFacts, Placement, Plan};
+use weir_runtime::error::chain;
 use weir_runtime::readiness::{Readiness, State};
 
 use crate::bpf::kernel::KernelError;
@@ -26,11 +29,14 @@ use crate::config::expiry;
 use crate::drain::{CommandSender, Stopped};
 use crate::ledger::{Ledger, RowId};
 use crate::publish::{AgentIdentity, DrainReport, PublishHandle, Publisher, SinkSettings};
+use apply::Edit;
 use side::Side;
 use view::View;
 
 /// How often a cut is made without another reason.
 pub const CUT_EVERY: Duration = Duration::from_secs(10);
+/// When an edit is tried again that the kernel did not take: memory may be free by then.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
 /// Requests that wait: each is answered before the next, and there is one asker per kind of request.
 const REQUESTS: usize = 16;
 
@@ -140,6 +146,10 @@ pub struct Control {
     supported: BTreeSet<EventKind>,
     assignment: Assignment,
     config: NodeConfig,
+    /// What was placed when `config` began to run, or later without changing it.
+    placement: Placement,
+    /// When the edit is tried again that could not be made ready.
+    try_again: Option<Instant>,
     word: Active,
     /// The cut that is open: its lane counts now.
     cut: u32,
@@ -184,6 +194,8 @@ impl Control {
             supported,
             assignment: Assignment::default(),
             config: NodeConfig::default(),
+            placement: Placement::default(),
+            try_again: None,
             word: Active::new(0, 1, 0),
             cut: 1,
             live: BTreeMap::new(),
@@ -204,7 +216,7 @@ impl Control {
         // The first tick is at once; the first edit makes its own cut.
         cuts.tick().await;
         loop {
-            let expiry = self.until_expiry();
+            let look = self.next_look();
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 request = requests.recv() => match request {
@@ -214,7 +226,7 @@ impl Control {
                 _ = cuts.tick() => {
                     self.cut(self.word.side(), self.word.config_id(), Cut::Running).await?;
                 }
-                () = tokio::time::sleep(expiry) => self.place_again().await?,
+                () = tokio::time::sleep_until(look) => self.place_again().await?,
             }
         }
     }
@@ -268,11 +280,17 @@ impl Control {
                 .iter()
                 .any(|refusal| refusal.reason == weir_profile::api::ConditionReason::Pending);
             let changed = placement.config != self.config;
-            self.report(&placement);
-            self.assignment = placement.assignment;
             if changed {
-                self.apply(placement.config).await?;
+                if let Edit::Kept(error) = self.apply(&placement).await? {
+                    self.keep(&placement.config, &error);
+                    return Ok(());
+                }
+            } else {
+                self.report(&placement);
             }
+            self.try_again = None;
+            self.assignment = placement.assignment.clone();
+            self.placement = placement;
             // A hook may have refused to attach: its kinds are then placed nowhere.
             let supported = self.side.supported();
             let lost_kinds = supported != self.supported;
@@ -314,11 +332,23 @@ impl Control {
         self.view.placed(placement);
     }
 
-    fn until_expiry(&self) -> Duration {
+    /// Goes on with what runs after an edit that the kernel did not take, and says so of each profile that waits.
+    fn keep(&mut self, wanted: &NodeConfig, error: &MapsError) {
+        let why = chain(error);
+        tracing::error!(error = %why, "the new configuration is not applied; what ran before goes on");
+        let shown = kept::placement(&self.placement, &self.config, wanted, &why);
+        self.report(&shown);
+        self.try_again = Some(Instant::now() + TRY_AGAIN);
+    }
+
+    /// When something may be different without anybody's asking: a profile expires, an edit is tried again.
+    fn next_look(&self) -> Instant {
         let now = unix_now();
-        expiry::next(&self.plans, now)
+        let expiry = expiry::next(&self.plans, now)
             .and_then(|at| u64::try_from(at - now).ok())
-            .map_or(Duration::from_hours(1), Duration::from_secs)
+            .map_or(Duration::from_hours(1), Duration::from_secs);
+        let expiry = Instant::now() + expiry;
+        self.try_again.map_or(expiry, |at| at.min(expiry))
     }
 }
 

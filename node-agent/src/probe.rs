@@ -54,7 +54,7 @@ pub struct Report {
 /// Loads every program once and says what became of it.
 pub fn probe() -> Result<Report, LoadError> {
     tracefs::ensure_mounted();
-    let object = object::load(1 << 20)?;
+    let object = object::load(1 << 20, None)?;
     let hooks: Vec<HookReport> = HOOKS
         .iter()
         .zip(&object.hooks)

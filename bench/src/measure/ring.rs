@@ -30,7 +30,7 @@ const OPENS: u64 = 25_000;
 /// The rows.
 pub(super) fn rows() -> Result<Vec<Row>> {
     let target = Target::new()?;
-    let (kernel, parts) = Kernel::load(RING_BYTES).context("loading the agent's programs")?;
+    let (kernel, parts) = Kernel::load(RING_BYTES, None).context("loading the agent's programs")?;
     let mut side = Side::Kernel(Box::new(kernel));
     collect(&mut side, &target.prefix())?;
     let ring = parts.bulk;

@@ -87,9 +87,11 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads all programs, learns who we are, and attaches nothing yet.
-    pub fn load(ring_bytes: u32) -> Result<(Self, DrainParts), KernelError> {
+    ///
+    /// Sizes are those of [`object::load`].
+    pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<(Self, DrainParts), KernelError> {
         tracefs::ensure_mounted();
-        let mut object = object::load(ring_bytes)?;
+        let mut object = object::load(ring_bytes, match_paths)?;
         let seed = match &object.seed {
             Ok(()) => seed::read(&mut object.ebpf).map_err(KernelError::Handshake)?,
             Err(error) => return Err(KernelError::Handshake(seed::SeedError::Program(error.clone()))),

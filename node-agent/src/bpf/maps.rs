@@ -93,11 +93,15 @@ impl Maps {
         let result = self
             .replace(side, &before, image)
             .and_then(|()| self.read_back(side, image));
-        // After a failure the side holds a mixture: the union is what a later write must remove.
         self.written[index] = if result.is_ok() {
             image.clone()
         } else {
-            union(before, image)
+            // The side holds a mixture. It is emptied, or else the union is what a later write must remove.
+            let mixture = union(before, image);
+            match self.replace(side, &mixture, &Image::default()) {
+                Ok(()) => Image::default(),
+                Err(_) => mixture,
+            }
         };
         result
     }

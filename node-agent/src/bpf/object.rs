@@ -96,8 +96,9 @@ pub struct Object {
     pub seed: Result<(), HookError>,
 }
 
-/// Loads everything that loads. `ring_bytes` is the bulk ring's size.
-pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
+/// Loads everything that loads. `ring_bytes` is the bulk ring's size; `match_paths` the entries that the table of paths
+/// has, unless those that the object says.
+pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<Object, LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::NoObject);
     }
@@ -114,7 +115,11 @@ pub fn load(ring_bytes: u32) -> Result<Object, LoadError> {
     drop(types);
     let btf =
         aya::Btf::from_sys_fs().map_err(|source| LoadError::Object(aya::EbpfError::BtfError(source)))?;
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if let Some(entries) = match_paths {
+        loader.map_max_entries("MATCH_PATH", entries);
+    }
+    let mut ebpf = loader
         .btf(Some(&btf))
         .override_global("OFFSETS", &offsets, true)
         .override_global("EXIT_HAS_GROUP_DEAD", &group_dead, true)

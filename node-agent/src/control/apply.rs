@@ -11,10 +11,11 @@ use weir_node_agent_common::limit;
 use weir_node_agent_common::outcome::MAX_SLOTS;
 use weir_profile::place::SlotKey;
 use weir_profile::plan::SinkPlan;
-use weir_profile::{EventKind, NodeConfig, PlacedProfile, PlacedSlot};
+use weir_profile::{EventKind, NodeConfig, PlacedProfile, PlacedSlot, Placement};
 
 use super::{Control, ControlError, Cut, LiveRow};
 use crate::bpf::image::kind_number;
+use crate::bpf::maps::{MapsError, Outcomes};
 use crate::drain::table::{SinkFacts, Slot, Table};
 use crate::drain::{Command, Stopped};
 use crate::enrich::ProfileScope;
@@ -37,18 +38,41 @@ pub struct SinkOptions {
     pub client_name: String,
 }
 
+/// What became of an edit.
+pub(super) enum Edit {
+    /// It runs.
+    Runs,
+    /// It could not be made ready: what ran before it goes on, untouched.
+    Kept(MapsError),
+}
+
+/// A configuration that is in the kernel and does not run yet.
+struct Ready {
+    side: u32,
+    /// What the slots of new events had counted on each lane.
+    baselines: BTreeMap<SlotKey, [Outcomes; 2]>,
+}
+
 impl Control {
     /// Makes a placed configuration run.
-    pub(super) async fn apply(&mut self, config: NodeConfig) -> Result<(), ControlError> {
-        // Sinks first: a batch must never find its sink missing, neither one of the new configuration nor one of the
+    pub(super) async fn apply(&mut self, placement: &Placement) -> Result<Edit, ControlError> {
+        let config = placement.config.clone();
+        // What may fail comes first: nothing that runs knows of it.
+        let Ready { side, baselines } = match self.make_ready(&config) {
+            Ok(ready) => ready,
+            Err(error) => {
+                self.side.detach_unneeded(&self.config);
+                return Ok(Edit::Kept(error));
+            }
+        };
+        // Sinks then: a batch must never find its sink missing, neither one of the new configuration nor one of the
         // old, which runs until the cut.
         let wanted = self.sinks_of(&config);
         let mut both = self.running_sinks.clone();
         both.extend(wanted.clone());
         let drops = both.len() > wanted.len();
         self.use_sinks(both).await?;
-        self.open_rows(&config)?;
-        let side = self.side.prepare(&config)?;
+        self.open_rows(&config, baselines);
         let config_id = self.word.config_id().wrapping_add(1);
         let table = self.table(&config, config_id, side);
         let rules = config
@@ -94,8 +118,9 @@ impl Control {
             );
         }
         self.config = config;
+        self.report(placement);
         self.view.applied(&self.config, &self.side.hook_statuses());
-        Ok(())
+        Ok(Edit::Runs)
     }
 
     /// The sinks that a configuration names, as far as they can be used.
@@ -157,8 +182,11 @@ impl Control {
         self.use_sinks(sinks).await
     }
 
-    /// Opens a ledger row for each new slot, from a recorded baseline, with fresh buckets.
-    fn open_rows(&mut self, config: &NodeConfig) -> Result<(), ControlError> {
+    /// Writes the side that does not run, attaches what it needs, and empties the buckets of numbers that nothing uses
+    /// yet.
+    fn make_ready(&mut self, config: &NodeConfig) -> Result<Ready, MapsError> {
+        let side = self.side.prepare(config)?;
+        let mut baselines = BTreeMap::new();
         let known: BTreeSet<u8> = self.config.profiles.iter().map(|profile| profile.index).collect();
         for profile in &config.profiles {
             if !known.contains(&profile.index) {
@@ -180,6 +208,20 @@ impl Control {
                     self.side.outcomes(0, slot.slot)?,
                     self.side.outcomes(1, slot.slot)?,
                 ];
+                baselines.insert(key, baseline);
+            }
+        }
+        Ok(Ready { side, baselines })
+    }
+
+    /// Opens a ledger row for each new slot, from its recorded baseline.
+    fn open_rows(&mut self, config: &NodeConfig, mut baselines: BTreeMap<SlotKey, [Outcomes; 2]>) {
+        for profile in &config.profiles {
+            for slot in &profile.slots {
+                let key = key(profile, slot);
+                let Some(baseline) = baselines.remove(&key) else {
+                    continue;
+                };
                 let row = self.ledger.open(RowInfo {
                     profile: profile.name.clone(),
                     uid: profile.uid.clone(),
@@ -201,7 +243,6 @@ impl Control {
                 );
             }
         }
-        Ok(())
     }
 
     /// Freezes the rows whose slots are gone: their last record is drained.

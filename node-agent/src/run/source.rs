@@ -62,7 +62,7 @@ pub(super) fn build(
                     wake: mode,
                     seed,
                 },
-            ) = Kernel::load(args.ring_bytes)?;
+            ) = Kernel::load(args.ring_bytes, args.match_paths)?;
             learn_processes(&mut processes, &seed);
             // The hook first, then the walk: what is made meanwhile is told by one or both.
             kernel.attach_lifecycle();

@@ -125,6 +125,68 @@ fn edits_under_load_neither_lose_nor_repeat_nor_admit_what_they_should_not() {
     }
 }
 
+/// *Scenario:* under a storm the profile is edited so that the kernel's table of paths, made small, cannot hold what it
+/// matches; then it is edited again, to what fits.
+///
+/// *Guarantees:* the agent goes on: what ran before counts every open, at its generation, and `/readyz` names the table
+/// with code 200; the next edit runs and the profiles are well again.
+#[test]
+fn edit_that_the_kernel_does_not_take_keeps_what_ran_before_it() {
+    if !may_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let text = |more: usize| {
+        let all = format!(
+            "{{name: all, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+            file.display()
+        );
+        let paths: Vec<String> = (0..more).map(|number| format!("/nowhere/{number}")).collect();
+        let more = format!(
+            "{{name: more{more}, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
+            paths.join(", ")
+        );
+        profile("", &[&all, &more])
+    };
+    let mut agent = Setup::new(&text(1))
+        .with(&["--match-paths", "6"])
+        .with_file()
+        .start();
+    let storm = Storm::steady(&file, 1);
+    replace(&agent, &text(8));
+    let (code, body) = agent.until_ready_says("MATCH_PATH");
+    assert_eq!(code, 200, "{body}");
+    assert!(
+        body.contains("profile p: generation 2 is not applied; what ran before goes on"),
+        "{body}"
+    );
+    let before = agent.cut();
+    assert_eq!(agent.generation(), Ok(1), "{before:?}");
+    assert!(before.rows("more8").is_empty(), "{before:?}");
+    until("events go on", || {
+        let ledger = agent.cut();
+        if ledger.slot("all").count("acked") > before.slot("all").count("matched") {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
+    });
+    replace(&agent, &text(3));
+    agent.until_generation(3);
+    until("the profiles are well", || match agent.get("/readyz") {
+        Ok((200, body)) if !body.contains("degraded") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let opened = storm.stop();
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.slot("all").count("matched"), opened, "{ledger:?}");
+    assert!(agent.stop().0.success());
+    let stream = Stream::of_file(&agent.setup.events());
+    assert_eq!(stream.assert_sequences(), 0, "events are missing");
+    assert!(stream.events.iter().all(|event| event.generation() != 2));
+}
+
 /// *Scenario:* another file is mounted over the profile, which no watch sees; SIGHUP comes, and comes again.
 ///
 /// *Guarantees:* the first reads the file again and applies it; the second finds nothing new.

@@ -1,4 +1,5 @@
-//! Paths from dentries: a bounded walk to the root, across mounts, stopping at the process's own root.
+//! Paths from dentries: a bounded walk to the root, across mounts, stopping at the process's own root. A file that is in no
+//! directory has its name as its path, with a slash in front: `/memfd:name`.
 //!
 //! `/proc/<pid>/exe` would need privileges that the agent does not have, and races with short processes.
 
@@ -46,7 +47,10 @@ pub extern "C" fn walk_executable(level: u32) -> u64 {
             return start;
         }
         let parent = pointer(dentry, offset!(dentry_parent));
-        if dentry == parent || dentry == pointer(vfsmount, offset!(vfsmount_root)) {
+        let top = pointer(vfsmount, offset!(vfsmount_root));
+        // A file in no directory, as memfd_create(2) makes one: its name is all there is, and no mount's root has it.
+        let alone = start == WALK_BYTES as u64 && dentry == parent && dentry != top;
+        if !alone && (dentry == parent || dentry == top) {
             let mount = vfsmount.wrapping_sub(offset!(mount_mnt));
             let above = pointer(mount, offset!(mount_parent));
             if above.is_null() || above == mount {

@@ -1,11 +1,13 @@
 //! Who it was: executable, parent and start, for programs, their children, and those who were there before.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 
 use crate::agent::{Setup, may_test, until};
@@ -288,4 +290,44 @@ fn agent_does_not_observe_itself_and_counts_that() {
         stream.events.iter().all(|event| event.pid() != agent_pid),
         "the agent observed itself"
     );
+}
+
+/// *Scenario:* a program is started from a file that is on no disk, of memfd_create(2).
+///
+/// *Guarantees:* its start and its end are matched by the file's name, which they show.
+#[test]
+fn program_on_no_disk_is_shown_by_the_name_of_its_file() {
+    if !may_test() {
+        return;
+    }
+    let name = format!("weir-{}", std::process::id());
+    let path = format!("/memfd:{name}");
+    let of = |kind: &str| {
+        format!(
+            "{{name: {kind}, kind: process.{kind}, match: {{binaries: {{prefix: ['/memfd:'], exact: ['{path}']}}}}}}"
+        )
+    };
+    let mut agent = Setup::new(&profile("", &[&of("exec"), &of("exit")]))
+        .with_file()
+        .start();
+    let program = std::fs::read("/bin/true").expect("reads");
+    let mut file = std::fs::File::from(memfd_create(&name, MemfdFlags::CLOEXEC).expect("makes a file"));
+    file.write_all(&program).expect("writes");
+    // Ours, since the child's own descriptor is closed before it is looked up.
+    let open = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let mut child = Command::new(open).spawn().expect("starts");
+    let pid = u64::from(child.id());
+    assert!(child.wait().expect("ends").success());
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.hook_errors(), 0, "{ledger:?}");
+    assert!(agent.stop().0.success());
+    let stream = Stream::of_file(&agent.setup.events());
+    for kind in ["exec", "exit"] {
+        let events = stream.named(kind);
+        let mine: Vec<&&Event> = events.iter().filter(|event| event.pid() == pid).collect();
+        assert_eq!(mine.len(), 1, "{events:?}");
+        assert_eq!(mine[0].data()["process"]["exe"], path, "{mine:?}");
+    }
+    let started = stream.named("exec");
+    assert_eq!(started[0].data()["processExec"]["exe"], path, "{started:?}");
 }

@@ -16,6 +16,9 @@ use serde_json::json;
 use crate::error::{ApiError, answer};
 use crate::names::{MANAGER, STATUS_MANAGER};
 
+/// All that is counted.
+const WRITES: [&str; 3] = ["child", "delete", "status"];
+
 /// What a write was for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WriteLabels {
@@ -23,9 +26,20 @@ pub struct WriteLabels {
 }
 
 /// Writes to the API server, and counts them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Writer {
     written: Family<WriteLabels, Counter>,
+}
+
+impl Default for Writer {
+    /// Every counter is there from the start: a rate over a series that begins with its first write misses that one.
+    fn default() -> Self {
+        let written = Family::<WriteLabels, Counter>::default();
+        for what in WRITES {
+            drop(written.get_or_create(&WriteLabels { what }));
+        }
+        Self { written }
+    }
 }
 
 impl Writer {

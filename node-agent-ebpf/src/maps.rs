@@ -1,7 +1,8 @@
 //! Every map, and nothing else. Keys and values are in `weir_node_agent_common::config`.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use weir_node_agent_common::config::{
     BUCKETS, ExactKey, KEYED_TABLES, KEYED_WORKLOADS, KindConfig, NetKey, PathKey, SIDES, SLOTS_PER_KIND,
@@ -80,3 +81,11 @@ pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, BP
 /// Processes whose end was seen; needed where the kernel does not say which thread was the last.
 #[map]
 pub static ENDED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(4_096, 0);
+
+/// No program looks at it: the kernel lets every running program end before an update of such a map returns.
+#[btf_map]
+pub static GRACE: btf_maps::ArrayOfMaps<btf_maps::Array<u32, 1>, 1> = btf_maps::ArrayOfMaps::new();
+
+/// What is put into `GRACE`.
+#[btf_map]
+pub static GRACE_INNER: btf_maps::Array<u32, 1> = btf_maps::Array::new();

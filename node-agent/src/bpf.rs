@@ -1,6 +1,7 @@
 //! Everything that touches the kernel: loading, attaching, maps, rings.
 
 pub mod btf;
+mod grace;
 pub mod hook;
 pub mod image;
 pub mod kernel;

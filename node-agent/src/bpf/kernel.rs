@@ -7,10 +7,10 @@ use aya::maps::{Array, HashMap, MapData};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
-use rustix::thread::{MembarrierCommand, membarrier};
 use weir_node_agent_common::config::{Active, Scope};
 use weir_profile::EventKind;
 
+use super::grace::{Grace, GraceError};
 use super::hook::{Attach, HOOKS, Hook, Needed};
 use super::image::{Image, kind_number};
 use super::maps::{Maps, MapsError, take};
@@ -31,10 +31,8 @@ pub enum KernelError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// Waiting for running programs is not possible.
-    #[error(
-        "membarrier(2) is refused, so that running programs cannot be waited for; allow it in the seccomp profile"
-    )]
-    Grace(#[source] rustix::io::Errno),
+    #[error(transparent)]
+    Grace(#[from] GraceError),
     /// Who we are could not be told, and the agent would observe itself.
     #[error("the agent could not learn its own process id from the kernel, and would observe itself")]
     Handshake(#[source] seed::SeedError),
@@ -81,6 +79,7 @@ pub struct DrainParts {
 pub struct Kernel {
     ebpf: Ebpf,
     maps: Maps,
+    grace: Grace,
     hooks: Vec<HookState>,
     word: Active,
 }
@@ -110,6 +109,7 @@ impl Kernel {
             .map_err(open("SCOPE"))?;
         let wake = take(&mut object.ebpf, "WAKE")?.try_into().map_err(open("WAKE"))?;
         let maps = Maps::take(&mut object.ebpf)?;
+        let grace = Grace::take(&mut object.ebpf)?;
         let hooks = object
             .hooks
             .into_iter()
@@ -122,6 +122,7 @@ impl Kernel {
         let kernel = Self {
             ebpf: object.ebpf,
             maps,
+            grace,
             hooks,
             word: Active::new(0, 0, 0),
         };
@@ -165,7 +166,7 @@ impl Kernel {
     pub fn switch(&mut self, word: Active) -> Result<(), KernelError> {
         self.maps.activate(word)?;
         self.word = word;
-        grace()
+        Ok(self.grace.wait()?)
     }
 
     /// Attaches what tells of cgroups, so that none is missed between the walk and the first configuration.
@@ -257,11 +258,6 @@ fn is_needed(hook: &Hook, image: &Image) -> bool {
         Needed::Always => !image.kinds.is_empty(),
         Needed::For(kind) => image.collected().any(|number| number == kind_number(kind)),
     }
-}
-
-/// Waits until every program that may have read the old word has ended: programs run inside RCU read sections.
-pub fn grace() -> Result<(), KernelError> {
-    membarrier(MembarrierCommand::Global).map_err(KernelError::Grace)
 }
 
 fn ring_map(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, MapsError> {

@@ -5,6 +5,7 @@
 //! close over them; a cut therefore sums exactly the events that were admitted before it, while newer ones
 //! flow on.
 
+pub mod fold;
 mod out;
 mod report;
 mod rows;

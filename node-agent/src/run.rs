@@ -179,7 +179,7 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
     }
     let mut agent = Agent::assemble(&args, &identity, shutdown)?;
     if let Some(before) = before.and_then(Remembered::unfinished) {
-        agent.control.announce_last_life(before);
+        agent.control.announce_last_life(&before);
     }
     agent.live(&args, standalone, place, state, identity.epoch).await
 }

@@ -10,7 +10,7 @@ use weir_node_agent_common::config::Active;
 use super::{Control, ControlError, Cut};
 use crate::bpf::maps::Outcomes;
 use crate::drain::{Command, Stopped};
-use crate::ledger::{Report, assemble};
+use crate::ledger::{Counts, KernelCounts, Report, Row, assemble, fold};
 
 impl Control {
     /// Makes the configuration on `side` run on the other lane, and closes the present cut. The last ones seal
@@ -44,11 +44,12 @@ impl Control {
             .await?;
         let closed = closed.await.map_err(|_| Stopped)?;
         let rows = self.ledger.close(cut);
-        let rows = rows
+        let rows: Vec<(Row, KernelCounts, Counts)> = rows
             .into_iter()
             .zip(&self.quiet)
             .map(|((row, counts), lanes)| (row, total(lanes), counts))
             .collect();
+        let told = (rows.len() > fold::TOLD_ROWS).then(|| fold::told(rows.iter().map(|(row, ..)| row)));
         let now = SystemTime::now();
         let ledger = assemble(Report {
             identity: AgentLedger {
@@ -78,14 +79,17 @@ impl Control {
                 "the ledger did not close: records that the kernel wrote did not arrive; this is a bug"
             );
         }
-        self.announce(&ledger, now);
+        match told {
+            Some(told) => self.announce(&fold::fold(&ledger, &told), now),
+            None => self.announce(&ledger, now),
+        }
         self.view.cut(ledger.clone(), closed.next_seq);
         Ok(ledger)
     }
 
     /// Tells, once there are sinks, at which cut the life before this one is closed. What came after is unknown.
-    pub fn announce_last_life(&mut self, ledger: AgentLedger) {
-        self.last_life = Some(ledger);
+    pub fn announce_last_life(&mut self, ledger: &AgentLedger) {
+        self.last_life = Some(fold::fold(ledger, &fold::first(ledger)));
     }
 
     fn announce(&mut self, ledger: &AgentLedger, now: SystemTime) {

@@ -80,7 +80,7 @@ fn profiles(rows: Vec<(Row, KernelCounts, Counts)>) -> Vec<LedgerProfile> {
 }
 
 /// Adds the counts of another row of the same event. Every identity that holds for both holds for the sum.
-fn add(sum: &mut LedgerSlot, other: &LedgerSlot) {
+pub(super) fn add(sum: &mut LedgerSlot, other: &LedgerSlot) {
     let LedgerSlot {
         event: _,
         kind: _,

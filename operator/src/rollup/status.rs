@@ -91,10 +91,9 @@ pub fn status(
         conditions: merge(drafts, old_conditions, subject.generation, now),
         nodes: Some(node_counts(tally)),
         problems,
-        window: Some(window(
-            tally.window,
-            previous.and_then(|previous| previous.window),
-        )),
+        window: tally
+            .window
+            .map(|sum| window(sum, previous.and_then(|previous| previous.window))),
         digest,
     })
 }

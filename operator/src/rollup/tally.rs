@@ -64,8 +64,8 @@ pub struct Tally {
     pub incomplete: u32,
     /// Nodes that could say so.
     pub heard: u32,
-    /// The nodes' rates, summed and not rounded again.
-    pub window: Window,
+    /// The nodes' rates, summed and not rounded again; `None` while no node has told any.
+    pub window: Option<Window>,
     /// Why nodes are not live, do not deliver, or missed something.
     pub problems: Problems,
     /// Why events do not reach the sink.
@@ -189,9 +189,10 @@ impl Tally {
         };
         self.heard += 1;
         if let Some(window) = entry.window {
-            self.window.events_per_second += window.events_per_second.max(0);
-            self.window.limited_per_second += window.limited_per_second.max(0);
-            self.window.lost_per_second += window.lost_per_second.max(0);
+            let sum = self.window.get_or_insert_default();
+            sum.events_per_second += window.events_per_second.max(0);
+            sum.limited_per_second += window.limited_per_second.max(0);
+            sum.lost_per_second += window.lost_per_second.max(0);
         }
         if let Some(reason) = entry.incomplete {
             self.incomplete += 1;

@@ -6,6 +6,7 @@
 mod apply;
 mod cut;
 mod kept;
+mod moved;
 pub mod side;
 pub mod view;
 
@@ -26,7 +27,7 @@ use weir_runtime::readiness::{Readiness, State};
 use crate::bpf::kernel::KernelError;
 use crate::bpf::maps::MapsError;
 use crate::config::expiry;
-use crate::drain::{CommandSender, Stopped};
+use crate::drain::{CommandSender, Moved, Stopped};
 use crate::ledger::{Ledger, RowId};
 use crate::publish::{AgentIdentity, DrainReport, PublishHandle, Publisher, SinkSettings};
 use apply::Edit;
@@ -158,6 +159,8 @@ pub struct Control {
     quiet: Vec<[crate::bpf::maps::Outcomes; 2]>,
     /// The sinks in use.
     running_sinks: BTreeMap<Arc<str>, SinkSettings>,
+    /// Profiles that changed their sink with the last cut, until it is announced.
+    moved: Vec<Moved>,
     /// The last cut of a life that ended without its final one, until it is told.
     last_life: Option<AgentLedger>,
 }
@@ -201,6 +204,7 @@ impl Control {
             live: BTreeMap::new(),
             quiet: Vec::new(),
             running_sinks: BTreeMap::new(),
+            moved: Vec::new(),
             last_life: None,
         }
     }

@@ -8,6 +8,7 @@ mod batches;
 mod command;
 mod event;
 mod hold;
+mod home;
 mod pace;
 mod scope;
 pub mod source;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use batches::Identity;
 pub use command::{Closed, Command, CommandSender, Stopped, channel};
+pub use home::Moved;
 pub use pace::MAX_NAP;
 
 use crate::enrich::{Index, Processes, WallClock, clock};

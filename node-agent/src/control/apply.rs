@@ -101,6 +101,7 @@ impl Control {
             }
         }
         self.cut(side, config_id, Cut::Running).await?;
+        self.announce_moves(&config);
         let forgotten = self.retire(config_id).await?;
         if drops {
             self.drop_sinks(wanted, config_id, forgotten).await?;

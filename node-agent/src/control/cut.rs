@@ -43,6 +43,7 @@ impl Control {
             })
             .await?;
         let closed = closed.await.map_err(|_| Stopped)?;
+        self.moved.extend(closed.moved);
         let rows = self.ledger.close(cut);
         let rows: Vec<(Row, KernelCounts, Counts)> = rows
             .into_iter()

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use weir_events::{BatchBuilder, BatchHeader, EventView, Kind, Payloads, Push, message_id, subject};
 
+use super::home::{Homes, Moved};
 use super::table::{Bound, BoundTable, SinkFacts, Slot, Table};
 use super::tally::Tally;
 use crate::batch::SealedBatch;
 use crate::ledger::{RowId, SlotCount};
 use crate::publish::PublishHandle;
+
+/// Sequences begin with it.
+const FIRST_SEQ: u64 = 1;
 
 /// Who the events come from.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ struct OpenBatch {
     since_ns: u64,
     /// What the server takes; follows the connection.
     max_payload: Option<Arc<AtomicUsize>>,
+    /// The profile's events go to another sink now: what still comes for this batch goes there too.
+    is_left: bool,
 }
 
 impl OpenBatch {
@@ -58,6 +64,7 @@ pub(super) struct Batches {
     publish: PublishHandle,
     open: Vec<OpenBatch>,
     next_seq: HashMap<Arc<str>, u64>,
+    homes: Homes,
     payloads: Payloads,
 }
 
@@ -68,6 +75,7 @@ impl Batches {
             publish,
             open: Vec::new(),
             next_seq: HashMap::new(),
+            homes: Homes::default(),
             payloads: Payloads::default(),
         }
     }
@@ -75,44 +83,55 @@ impl Batches {
     /// Finds or opens the batches of a configuration's slots.
     pub(super) fn resolve(&mut self, table: Table) -> BoundTable {
         let Table { id, side, slots } = table;
-        let bound: Vec<Bound> = slots
-            .into_iter()
-            .map(|slot| Bound {
-                batch: self.find_or_open(&slot),
-                slot,
-            })
-            .collect();
+        let bind = |slot: Slot| {
+            self.homes.assign(&slot.profile, &slot.sink);
+            let batch = self.find_or_open(&slot.profile, slot.kind, &slot.sink, slot.priority);
+            Bound { slot, batch }
+        };
+        let bound: Vec<Bound> = slots.into_iter().map(bind).collect();
         BoundTable::new(id, side, bound)
     }
 
-    fn find_or_open(&mut self, slot: &Slot) -> usize {
+    fn find(&self, profile: &Arc<str>, kind: Kind, sink: &Arc<SinkFacts>) -> Option<usize> {
+        self.open
+            .iter()
+            .position(|open| open.profile == *profile && open.kind == kind && open.sink == *sink)
+    }
+
+    fn find_or_open(
+        &mut self,
+        profile: &Arc<str>,
+        kind: Kind,
+        sink: &Arc<SinkFacts>,
+        priority: u16,
+    ) -> usize {
         // A sink that was replaced under its name has a new limit.
-        let max_payload = self.publish.max_payload(&slot.sink.name);
-        let known = self.open.iter().position(|open| {
-            open.profile == slot.profile && open.kind == slot.kind && open.sink == slot.sink
-        });
-        if let Some(index) = known {
-            self.open[index].priority = slot.priority;
-            self.open[index].max_payload = max_payload;
+        let max_payload = self.publish.max_payload(&sink.name);
+        if let Some(index) = self.find(profile, kind, sink) {
+            let open = &mut self.open[index];
+            open.priority = priority;
+            open.max_payload = max_payload;
+            open.is_left = false;
             return index;
         }
         let header = BatchHeader {
             cluster: self.identity.cluster.clone(),
             node: self.identity.node.clone(),
             epoch: self.identity.epoch,
-            profile: slot.profile.to_string(),
-            kind: slot.kind,
+            profile: profile.to_string(),
+            kind,
         };
         let open = OpenBatch {
-            builder: BatchBuilder::new(slot.sink.encoding, header),
-            profile: Arc::clone(&slot.profile),
-            kind: slot.kind,
-            sink: Arc::clone(&slot.sink),
-            subject: subject(&slot.sink.subject_prefix, &slot.profile, slot.kind).into(),
-            priority: slot.priority,
+            builder: BatchBuilder::new(sink.encoding, header),
+            profile: Arc::clone(profile),
+            kind,
+            sink: Arc::clone(sink),
+            subject: subject(&sink.subject_prefix, profile, kind).into(),
+            priority,
             counts: Vec::new(),
             since_ns: 0,
             max_payload,
+            is_left: false,
         };
         self.open.push(open);
         self.open.len() - 1
@@ -129,6 +148,7 @@ impl Batches {
         view: &EventView<'_>,
         tally: &mut Tally,
     ) {
+        let batch = self.at_home(batch);
         let Some(open) = self.open.get_mut(batch) else {
             return;
         };
@@ -160,17 +180,64 @@ impl Batches {
         }
     }
 
-    /// Seals a batch and hands it to publishing.
-    fn seal(&mut self, batch: usize, tally: &mut Tally) {
-        let Some(open) = self.open.get_mut(batch) else {
+    /// The batch that takes this one's events: another one when the profile's events go to another sink by now.
+    fn at_home(&mut self, batch: usize) -> usize {
+        let Some(open) = self.open.get(batch).filter(|open| open.is_left) else {
+            return batch;
+        };
+        let (profile, kind, priority) = (Arc::clone(&open.profile), open.kind, open.priority);
+        let Some(sink) = self.homes.sink(&profile).map(Arc::clone) else {
+            return batch;
+        };
+        match self.find(&profile, kind, &sink) {
+            Some(index) => {
+                self.open[index].is_left = false;
+                index
+            }
+            None => self.find_or_open(&profile, kind, &sink, priority),
+        }
+    }
+
+    /// Draws the boundary of a profile whose events go to another sink: what waits for the old one gets its numbers
+    /// first, and nothing goes there any more.
+    fn leave(&mut self, profile: &Arc<str>, tally: &mut Tally) {
+        let Some(sink) = self.homes.sink(profile).map(Arc::clone) else {
             return;
         };
-        if open.builder.is_empty() {
-            return;
+        for batch in 0..self.open.len() {
+            if self.open[batch].profile == *profile && self.open[batch].sink.name != sink.name {
+                self.seal(batch, tally);
+                self.open[batch].is_left = true;
+            }
         }
+        let next = self.next_seq.get(profile).copied().unwrap_or(FIRST_SEQ);
+        self.homes.draw(profile, next);
+    }
+
+    /// Draws the boundaries that are still to be drawn. Returns those of this edit.
+    pub(super) fn leave_all(&mut self, tally: &mut Tally) -> Vec<Moved> {
+        for profile in self.homes.moving() {
+            self.leave(&profile, tally);
+        }
+        self.homes.take_drawn()
+    }
+
+    /// Seals a batch and hands it to publishing.
+    fn seal(&mut self, batch: usize, tally: &mut Tally) {
+        let Some(open) = self.open.get(batch).filter(|open| !open.builder.is_empty()) else {
+            return;
+        };
+        if self.homes.is_moving_to(&open.profile, &open.sink.name) {
+            let profile = Arc::clone(&open.profile);
+            self.leave(&profile, tally);
+        }
+        let open = &mut self.open[batch];
         // Publishing moves these events at once: they must be counted first.
         tally.flush();
-        let next = self.next_seq.entry(Arc::clone(&open.profile)).or_insert(1);
+        let next = self
+            .next_seq
+            .entry(Arc::clone(&open.profile))
+            .or_insert(FIRST_SEQ);
         let base = *next;
         let sealed = open.builder.seal(base, &mut self.payloads);
         *next += u64::from(sealed.events);

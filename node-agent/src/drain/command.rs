@@ -9,6 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
 use super::Drain;
+use super::home::Moved;
 use super::table::Table;
 use crate::enrich::{Change, ProfileScope, clock};
 
@@ -26,6 +27,8 @@ pub struct Stopped;
 pub struct Closed {
     /// The next `seq` of each profile.
     pub next_seq: BTreeMap<String, u64>,
+    /// The profiles that changed their sink with this cut.
+    pub moved: Vec<Moved>,
 }
 
 /// A command.
@@ -128,9 +131,10 @@ impl Drain {
                     self.settle_held(u64::MAX);
                     self.batches.seal_all(&mut self.tally);
                 }
+                let moved = self.batches.leave_all(&mut self.tally);
                 self.tally.flush();
                 let next_seq = self.batches.sequences();
-                Self::answer(done, Closed { next_seq });
+                Self::answer(done, Closed { next_seq, moved });
             }
             Command::Retire { before, done } => {
                 // What is held was admitted by a configuration that must stay known until it is decided.

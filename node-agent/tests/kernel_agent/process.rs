@@ -292,7 +292,7 @@ fn agent_does_not_observe_itself_and_counts_that() {
     );
 }
 
-/// *Scenario:* a program is started from a file that is on no disk, of memfd_create(2).
+/// *Scenario:* a program is started from a file that is on no disk, of `memfd_create(2)`.
 ///
 /// *Guarantees:* its start and its end are matched by the file's name, which they show.
 #[test]

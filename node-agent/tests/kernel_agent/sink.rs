@@ -1,5 +1,6 @@
 //! Sinks that do not take events: shown with a remedy, counted, and repaired without a restart.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
@@ -7,9 +8,9 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use crate::agent::{Agent, Setup, may_test, until};
 use crate::mount::Mount;
 use crate::profile::profile;
-use crate::server::{Server, create_stream};
-use crate::stream::Stream;
-use crate::workload::{marker, perl_says};
+use crate::server::{Server, create_stream, stored};
+use crate::stream::{Stream, number};
+use crate::workload::{Storm, marker, perl_says};
 
 fn opens(file: &Path) -> String {
     profile(
@@ -202,4 +203,93 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     let stream = Stream::of_file(&events);
     assert_eq!(stream.assert_sequences(), 0);
     assert_eq!(stream.events.len(), 100);
+}
+
+/// *Scenario:* under a storm a profile is edited to go to another sink, and back.
+///
+/// *Guarantees:* both streams announce both boundaries, and everything between them went to the other sink and nothing
+/// else did: what is missing in one stream is explained by it alone. Nothing is lost or twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn profile_that_changes_its_sink_announces_the_boundary_in_both_streams() {
+    if !may_test() {
+        return;
+    }
+    let Some(server) = Server::start("").await else {
+        return;
+    };
+    let jetstream = server.jetstream().await;
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    let mut sinks = String::new();
+    for (name, stream) in [("a", "A"), ("b", "B")] {
+        create_stream(&jetstream, stream, &[&format!("{name}.>")]).await;
+        let url = server.url();
+        write!(
+            sinks,
+            "---\napiVersion: weir.dev/v1alpha1\nkind: CollectorSink\nmetadata: {{name: {name}}}\nspec:\n  nats:\n    \
+             servers: ['{url}']\n    subjectPrefix: {name}\n    stream: {{name: {stream}, manage: External}}\n"
+        )
+        .expect("a string takes it");
+    }
+    let going_to = |sink: &str| {
+        let opens = format!(
+            "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 4000}}}}",
+            file.display()
+        );
+        profile(&format!("sinkRef: {{name: {sink}}}"), &[&opens]) + &sinks
+    };
+    let mut agent = Setup::new(&going_to("a")).start();
+    let storm = Storm::start(&file, 2);
+    let until_more = || {
+        let before = agent.cut().total("accepted");
+        until("more is acked", || {
+            let ledger = agent.cut();
+            if ledger.total("acked") > before + 1_000 {
+                Ok(())
+            } else {
+                Err(format!("{ledger:?}"))
+            }
+        });
+    };
+    until_more();
+    for (generation, sink) in [(2, "b"), (3, "a")] {
+        let next = agent.setup.profile().with_extension("next");
+        std::fs::write(&next, going_to(sink)).expect("writes");
+        std::fs::rename(next, agent.setup.profile()).expect("renames");
+        agent.until_generation(generation);
+        until_more();
+    }
+    storm.stop();
+    let ledger = agent.until_settled();
+    assert!(agent.stop().0.success());
+
+    let [a, b] = [stored(&jetstream, "A").await, stored(&jetstream, "B").await];
+    let whole = Stream::of_messages(&[a.as_slice(), b.as_slice()].concat());
+    assert_eq!(whole.assert_sequences(), 0, "events are missing");
+    assert_eq!(whole.events.len() as u64, ledger.total("acked"));
+    let [a, b] = [Stream::of_messages(&a), Stream::of_messages(&b)];
+    let boundaries = |stream: &Stream| -> Vec<(String, u64, u64)> {
+        let told = stream
+            .agent
+            .iter()
+            .filter(|event| event.kind() == "agent.profile");
+        told.map(|event| {
+            let profile = &event.data()["agentProfile"];
+            assert_eq!(profile["profile"], "p", "{event:?}");
+            assert_eq!(profile["state"], "active", "{event:?}");
+            let sink = profile["sink"].as_str().expect("names a sink").to_owned();
+            (sink, number(&profile["generation"]), number(&profile["nextSeq"]))
+        })
+        .collect()
+    };
+    let told = boundaries(&a);
+    assert_eq!(told, boundaries(&b));
+    let [(to_b, 2, first), (to_a, 3, last)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((to_b.as_str(), to_a.as_str()), ("b", "a"));
+    let between = *first..*last;
+    assert!(between.end - between.start > 1_000, "{told:?}");
+    assert!(a.events.iter().all(|event| !between.contains(&event.seq())));
+    assert!(b.events.iter().all(|event| between.contains(&event.seq())));
 }

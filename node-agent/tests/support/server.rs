@@ -145,7 +145,7 @@ pub async fn create_stream(jetstream: &Context, name: &str, subjects: &[&str]) -
 }
 
 /// One stored message.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stored {
     pub subject: String,
     pub id: String,

@@ -37,6 +37,10 @@ impl Event {
         self.id().0
     }
 
+    pub fn seq(&self) -> u64 {
+        self.id().2
+    }
+
     /// Kernel time on the wall clock, nanoseconds.
     pub fn time_ns(&self) -> i128 {
         time(&self.data()["time"])

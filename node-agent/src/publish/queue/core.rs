@@ -84,6 +84,8 @@ impl Entry {
 pub struct QueueCore {
     bounds: Bounds,
     held: BTreeMap<u64, Entry>,
+    /// Held batches that may be sent.
+    ready: BTreeSet<u64>,
     shed_order: BTreeSet<ShedKey>,
     /// Held batches that wait for their retry.
     delayed: BTreeSet<(Instant, u64)>,
@@ -100,6 +102,7 @@ impl QueueCore {
         Self {
             bounds,
             held: BTreeMap::new(),
+            ready: BTreeSet::new(),
             shed_order: BTreeSet::new(),
             delayed: BTreeSet::new(),
             taken: BTreeMap::new(),
@@ -156,16 +159,20 @@ impl QueueCore {
         self.level.held_bytes += entry.bytes;
         self.level.held_batches += 1;
         self.shed_order.insert(entry.key(ticket));
-        self.delayed.extend(entry.not_before.map(|time| (time, ticket)));
+        match entry.not_before {
+            Some(time) => self.delayed.insert((time, ticket)),
+            None => self.ready.insert(ticket),
+        };
         self.held.insert(ticket, entry);
     }
 
     fn remove_held(&mut self, ticket: u64) -> Option<Entry> {
         let entry = self.held.remove(&ticket)?;
         self.shed_order.remove(&entry.key(ticket));
-        if let Some(time) = entry.not_before {
-            self.delayed.remove(&(time, ticket));
-        }
+        match entry.not_before {
+            Some(time) => self.delayed.remove(&(time, ticket)),
+            None => self.ready.remove(&ticket),
+        };
         self.level.held_bytes -= entry.bytes;
         self.level.held_batches -= 1;
         Some(entry)
@@ -180,12 +187,8 @@ impl QueueCore {
 
     /// See [`super::BatchQueue::take`].
     pub fn take(&mut self, now: Instant) -> Option<Taken> {
-        let ready = |entry: &Entry| entry.not_before.is_none_or(|time| time <= now);
-        let ticket = self
-            .held
-            .iter()
-            .find(|(_, entry)| ready(entry))
-            .map(|(ticket, _)| *ticket)?;
+        self.ripen(now);
+        let ticket = self.ready.first().copied()?;
         let mut entry = self.remove_held(ticket)?;
         let taken = Taken {
             ticket,
@@ -198,6 +201,17 @@ impl QueueCore {
         self.level.taken_batches += 1;
         self.taken.insert(ticket, entry);
         Some(taken)
+    }
+
+    /// Batches whose delay is over may be sent: each is moved once, so that a retry of many costs no search.
+    fn ripen(&mut self, now: Instant) {
+        while let Some((time, ticket)) = self.delayed.first().copied().filter(|(time, _)| *time <= now) {
+            self.delayed.remove(&(time, ticket));
+            self.ready.insert(ticket);
+            if let Some(entry) = self.held.get_mut(&ticket) {
+                entry.not_before = None;
+            }
+        }
     }
 
     /// See [`super::BatchQueue::next_retry`].
@@ -262,6 +276,7 @@ impl QueueCore {
     pub fn clear(&mut self) -> (Vec<Arc<SealedBatch>>, Vec<Arc<SealedBatch>>) {
         self.shed_order.clear();
         self.delayed.clear();
+        self.ready.clear();
         self.level = Level::default();
         let batches = |entries: &mut BTreeMap<u64, Entry>| {
             std::mem::take(entries)

@@ -159,7 +159,11 @@ proptest! {
                     gone = queue.push(batch(priority, bytes, pushed));
                     pushed += 1;
                 }
-                Step::Take => drop(queue.take(clock)),
+                Step::Take => {
+                    let ready = |entry: &&Entry| entry.not_before.is_none_or(|time| time <= clock);
+                    let oldest = queue.held.values().find(ready).map(|entry| entry.batch.base);
+                    prop_assert_eq!(queue.take(clock).map(|taken| taken.batch.base), oldest);
+                }
                 Step::Settle(which) => {
                     let taken = queue.taken();
                     if !taken.is_empty() {
@@ -206,6 +210,7 @@ proptest! {
             prop_assert_eq!((level.held_bytes, level.taken_bytes), (held_bytes, taken_bytes));
             prop_assert_eq!((level.held_batches, level.taken_batches), (queue.held.len(), queue.taken.len()));
             prop_assert_eq!(queue.shed_order.len(), queue.held.len());
+            prop_assert_eq!(queue.ready.len() + queue.delayed.len(), queue.held.len());
             let next = queue.held.values().filter_map(|entry| entry.not_before).min();
             prop_assert_eq!(queue.next_retry(), next);
             let inside = u64::try_from(queue.held.len() + queue.taken.len() + shed.len()).expect("is small");

@@ -21,6 +21,44 @@ pub enum Needed {
     For(EventKind),
 }
 
+/// Why one hook cannot run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// The kernel has no such tracepoint.
+    #[error("this kernel has no {0} tracepoint")]
+    NoTracepoint(&'static str),
+    /// tracefs cannot be read.
+    #[error("tracefs is not readable at {0}: mount it (mount -t tracefs tracefs /sys/kernel/tracing)")]
+    NoTracefs(String),
+    /// Kernel fields that the program reads do not exist.
+    #[error("this kernel lacks the fields {0}")]
+    MissingFields(String),
+    /// The kernel refused the program.
+    #[error("the kernel refused the program: {0}")]
+    Refused(String),
+    /// Missing privileges.
+    #[error("no permission: the capabilities BPF and PERFMON are needed")]
+    Permission,
+    /// Attaching failed.
+    #[error("cannot attach: {0}")]
+    Attach(String),
+}
+
+impl HookError {
+    /// A bounded label.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoTracepoint(_) => "NoTracepoint",
+            Self::NoTracefs(_) => "TracefsMissing",
+            Self::MissingFields(_) => "KernelFieldsMissing",
+            Self::Refused(_) => "ProgramRefused",
+            Self::Permission => "CapabilityMissing",
+            Self::Attach(_) => "AttachFailed",
+        }
+    }
+}
+
 /// One program of the object.
 #[derive(Debug, Clone, Copy)]
 pub struct Hook {

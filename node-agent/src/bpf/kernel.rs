@@ -9,12 +9,13 @@ use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
 use weir_node_agent_common::config::{Active, Scope};
 use weir_profile::EventKind;
+use weir_runtime::error::chain;
 
 use super::grace::{Grace, GraceError};
-use super::hook::{Attach, HOOKS, Hook, Needed};
+use super::hook::{Attach, HOOKS, Hook, HookError, Needed};
 use super::image::{Image, kind_number};
 use super::maps::{Maps, MapsError, take};
-use super::object::{self, HookError, LoadError};
+use super::object::{self, LoadError};
 use super::ring::{Ring, RingError};
 use super::{seed, tracefs};
 
@@ -299,10 +300,4 @@ fn detach(ebpf: &mut Ebpf, hook: &Hook, link: Link) -> Result<(), HookError> {
             program.detach(link).map_err(failed)
         }
     }
-}
-
-/// An error with its causes, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

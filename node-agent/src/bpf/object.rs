@@ -6,6 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use weir_node_agent_common::offset::{MISSING, Offsets};
 
 use super::btf::{Btf, BtfError};
+pub use super::hook::HookError;
 use super::hook::{Attach, HOOKS, Hook};
 use super::tracefs;
 
@@ -46,44 +47,6 @@ pub enum LoadError {
     /// The ring's size is unusable.
     #[error("bulk ring of {0} bytes: it must be a power of two from 65536 to 268435456")]
     RingBytes(u32),
-}
-
-/// Why one hook cannot run here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
-    /// The kernel has no such tracepoint.
-    #[error("this kernel has no {0} tracepoint")]
-    NoTracepoint(&'static str),
-    /// tracefs cannot be read.
-    #[error("tracefs is not readable at {0}: mount it (mount -t tracefs tracefs /sys/kernel/tracing)")]
-    NoTracefs(String),
-    /// Kernel fields that the program reads do not exist.
-    #[error("this kernel lacks the fields {0}")]
-    MissingFields(String),
-    /// The kernel refused the program.
-    #[error("the kernel refused the program: {0}")]
-    Refused(String),
-    /// Missing privileges.
-    #[error("no permission: the capabilities BPF and PERFMON are needed")]
-    Permission,
-    /// Attaching failed.
-    #[error("cannot attach: {0}")]
-    Attach(String),
-}
-
-impl HookError {
-    /// A bounded label.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::NoTracepoint(_) => "NoTracepoint",
-            Self::NoTracefs(_) => "TracefsMissing",
-            Self::MissingFields(_) => "KernelFieldsMissing",
-            Self::Refused(_) => "ProgramRefused",
-            Self::Permission => "CapabilityMissing",
-            Self::Attach(_) => "AttachFailed",
-        }
-    }
 }
 
 /// The loaded object and what became of each hook's program.

@@ -6,7 +6,8 @@ use aya::Ebpf;
 use weir_node_agent_common::record::Seed;
 use zerocopy::FromBytes as _;
 
-use super::object::{HookError, open_seed};
+use super::hook::HookError;
+use super::object::open_seed;
 
 /// Why the seed could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
-use super::object::HookError;
+use super::hook::HookError;
 
 /// Where it is mounted, in order of preference.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];

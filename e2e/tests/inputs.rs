@@ -97,12 +97,7 @@ async fn unresolvable_server_is_told_by_sink_and_profile() -> TestResult {
             .await?;
         let delivering = condition(&object, "Delivering")["message"].to_string();
         assert!(delivering.contains("nowhere.invalid"), "{delivering}");
-        assert_eq!(
-            condition(&object, "Ready")["status"],
-            "True",
-            "{}",
-            object["status"]
-        );
+        profile.until_ready(TOLD_LIMIT).await?;
         until_told(
             &world.cluster,
             &profile.name,

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use weir_e2e::profile::{Profile, condition, is_current};
 use weir_e2e::scenario::{self, TestResult};
 use weir_e2e::wait::{Probe, until};
 
 const STATUS_LIMIT: Duration = Duration::from_secs(90);
 const PROFILES: usize = 70;
+/// Each counts places on a node, and so must not meet the other's profiles.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 /// Profiles that run on a node at one time.
 const PLACES: usize = 64;
 
@@ -18,6 +22,7 @@ const PLACES: usize = 64;
 /// node as example; when one that runs is deleted, the first of the refused takes its place.
 #[tokio::test]
 async fn excess_profiles_are_refused_by_name() -> TestResult {
+    let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("many", async |world| {
         let spec = json!({
             "workloads": {"namespaces": ["nowhere"], "host": "Exclude"},
@@ -88,6 +93,7 @@ async fn until_split(world: &scenario::World, running: &[Profile], refused: &[Pr
 /// Guarantees: the first runs; the second is refused with the limit named.
 #[tokio::test]
 async fn profile_of_128_kib_runs_and_a_larger_one_is_told_the_limit() -> TestResult {
+    let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("large", async |world| {
         let spec = |path_chars: usize| {
             let path = |event: usize, number: usize| format!("/{event:02}{number:02}{}", "x".repeat(path_chars - 5));

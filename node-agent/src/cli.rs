@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{AddrParseError, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -90,7 +90,8 @@ pub struct RunArgs {
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:9477",
-        env = "WEIR_ADMIN_ADDR"
+        env = "WEIR_ADMIN_ADDR",
+        value_parser = admin_address
     )]
     pub admin: SocketAddr,
     /// Stop by itself after this long, such as 90s or 5m.
@@ -132,6 +133,14 @@ fn name(text: &str) -> Result<String, NameError> {
 #[derive(Debug, thiserror::Error)]
 #[error("expected a power of two from 65536 to 268435456")]
 struct RingBytesError;
+
+/// An address with its port. A pod's own address comes without brackets, also when it is an IPv6 one.
+fn admin_address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    text.parse().or_else(|error| match text.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}").parse(),
+        _ => Err(error),
+    })
+}
 
 fn ring_bytes(text: &str) -> Result<u32, RingBytesError> {
     let bytes = text.parse().ok();
@@ -222,5 +231,17 @@ mod tests {
         ] {
             assert!(name(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn admin_address_of_a_pod_needs_no_brackets() {
+        for (text, expected) in [
+            ("10.0.0.1:9464", "10.0.0.1:9464"),
+            ("fd00::1:9464", "[fd00::1]:9464"),
+            ("[fd00::1]:9464", "[fd00::1]:9464"),
+        ] {
+            assert_eq!(admin_address(text).unwrap(), expected.parse().unwrap(), "{text}");
+        }
+        assert!(admin_address("nowhere:9464").is_err());
     }
 }

@@ -313,3 +313,7 @@ impl Batches {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "batches_tests.rs"]
+mod tests;

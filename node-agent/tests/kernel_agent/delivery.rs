@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 use crate::profile::profile;
 use crate::server::{Server, stored};
 use crate::stream::{Event, Stream, number};
-use crate::workload::{Storm, marker};
+use crate::workload::{Storm, marked, marker};
 
 const STREAM: &str = "FLOOD";
 
@@ -51,8 +51,7 @@ async fn server_killed_and_back_in_a_flood_gets_everything_once() {
     let Some(mut server) = Server::start("").await else {
         return;
     };
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 3000}");
     let storm = Storm::start(&file, 2);
     until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 2_000);
@@ -89,8 +88,7 @@ async fn server_away_until_memory_is_full_leaves_announced_gaps_only() {
     let Some(mut server) = Server::start("").await else {
         return;
     };
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = start(&server, "", &file, "");
     let storm = Storm::start(&file, 2);
     until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 1_000);
@@ -128,8 +126,7 @@ async fn agent_ended_in_a_flood_drains_and_makes_a_final_cut() {
     let Some(server) = Server::start("").await else {
         return;
     };
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = start(&server, "", &file, ", limit: {eventsPerSecond: 5000}");
     let storm = Storm::start(&file, 2);
     until_cut("events are acked", &agent, |ledger| ledger.total("acked") > 5_000);

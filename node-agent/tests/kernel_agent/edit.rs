@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::mount::Mount;
 use crate::profile::profile;
 use crate::stream::{Event, Stream};
-use crate::workload::{Storm, marker};
+use crate::workload::{Storm, marked, marker};
 
 const EDITS: u64 = 50;
 /// What the event that no edit touches may pass.
@@ -135,8 +135,7 @@ fn edit_that_the_kernel_does_not_take_keeps_what_ran_before_it() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let text = |more: usize| {
         let all = format!(
             "{{name: all, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",
@@ -230,8 +229,7 @@ fn raised_limit_is_not_held_back_by_the_old_ones_debt() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let paths = format!("match: {{paths: {{exact: [{}]}}}}", file.display());
     let limited = |rate: &str| {
         let own = |name: &str, per: &str| {
@@ -296,8 +294,7 @@ fn profile_suspended_and_removed_and_back_goes_on_in_its_sequence() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let opens = format!(
         "{{name: opens, kind: file.open, match: {{paths: {{exact: [{}]}}}}, limit: {{eventsPerSecond: 1000}}}}",
         file.display()

@@ -8,7 +8,7 @@ use crate::agent::{Agent, Setup, may_test, until};
 use crate::ledger::Ledger;
 use crate::profile::profile;
 use crate::stream::{Event, Stream, number};
-use crate::workload::{Storm, marker, own_copy, perl, perl_says, start_many};
+use crate::workload::{Storm, marked, marker, own_copy, perl, perl_says, start_many};
 
 /// In every window of W seconds at most rate x W + burst events. Times are off by their error at most.
 pub fn assert_within(events: &[&Event], rate: u32, burst: u32) {
@@ -83,8 +83,7 @@ fn event_limit_in_a_storm_on_both_cpus_keeps_its_rate_and_counts_the_rest() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let text = profile(
         "",
         &[&opens_of("opens", &file, ", limit: {eventsPerSecond: 500}")],
@@ -204,8 +203,7 @@ fn workload_limit_bounds_the_host_as_one_workload() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let text = profile(
         "limits: {perWorkload: {max: 200, burst: 20}}",
         &[&opens_of("one", &file, ""), &opens_of("two", &file, "")],
@@ -238,8 +236,7 @@ fn dry_run_counts_everything_and_emits_nothing() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let text = profile(
         "mode: DryRun",
         &[

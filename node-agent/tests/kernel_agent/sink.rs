@@ -10,7 +10,7 @@ use crate::mount::Mount;
 use crate::profile::profile;
 use crate::server::{Server, create_stream, stored};
 use crate::stream::{Stream, number};
-use crate::workload::{Storm, marker, perl_says};
+use crate::workload::{Storm, marked, perl_says};
 
 fn opens(file: &Path) -> String {
     profile(
@@ -59,8 +59,7 @@ async fn unreachable_sink_is_shown_and_gets_everything_once_it_is_there() {
     let Some(mut server) = Server::prepare("") else {
         return;
     };
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = Setup::new(&opens(&file))
         .with_sink(&format!("{}?stream=S", server.url()))
         .start();
@@ -86,8 +85,7 @@ async fn stream_that_does_not_take_the_subject_is_shown_until_it_does() {
     };
     let jetstream = server.jetstream().await;
     create_stream(&jetstream, "S", &["other.>"]).await;
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = Setup::new(&opens(&file))
         .with_sink(&format!("{}?stream=S&manage=External", server.url()))
         .start();
@@ -127,8 +125,7 @@ async fn stream_that_must_not_be_changed_is_shown_with_the_difference() {
     };
     let jetstream = server.jetstream().await;
     jetstream.create_stream(other).await.expect("creates the stream");
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let agent = Setup::new(&opens(&file))
         .with_sink(&format!("{}?stream=S", server.url()))
         .start();
@@ -154,8 +151,7 @@ async fn wrong_credentials_are_shown_with_where_to_put_the_right_ones() {
     let Some(server) = Server::start("authorization { user: a, password: b }").await else {
         return;
     };
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut agent = Setup::new(&opens(&file))
         .with_sink(&format!("{}?stream=S", server.url()))
         .start();
@@ -175,8 +171,7 @@ fn full_disk_is_shown_and_leaves_no_half_batch() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (dir, file) = marked();
     let tiny = Mount::tmpfs(dir.path().join("tiny"), "16k");
     let events = tiny.path().join("events.json");
     let mut agent = Setup::new(&opens(&file))
@@ -218,8 +213,7 @@ async fn profile_that_changes_its_sink_announces_the_boundary_in_both_streams() 
         return;
     };
     let jetstream = server.jetstream().await;
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let mut sinks = String::new();
     for (name, stream) in [("a", "A"), ("b", "B")] {
         create_stream(&jetstream, stream, &[&format!("{name}.>")]).await;

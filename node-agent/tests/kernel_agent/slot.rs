@@ -3,7 +3,7 @@
 use crate::agent::{Setup, may_test};
 use crate::profile::profile;
 use crate::stream::Stream;
-use crate::workload::{marker, perl_says};
+use crate::workload::{marked, perl_says};
 
 const OPENS: u64 = 500;
 
@@ -16,8 +16,7 @@ fn kind_with_every_slot_in_use_serves_each_and_refuses_one_more_by_name() {
     if !may_test() {
         return;
     }
-    let dir = tempfile::tempdir().expect("makes a directory");
-    let file = marker(dir.path(), "file");
+    let (_dir, file) = marked();
     let opens = |name: String| {
         format!(
             "{{name: {name}, kind: file.open, match: {{paths: {{exact: [{}]}}}}}}",

@@ -5,6 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tempfile::TempDir;
+
 use crate::agent::until;
 
 /// Opens the path until the stop file is there, then prints how often. It may pause after every 64 opens.
@@ -114,6 +116,13 @@ pub fn marker(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     fs::write(&path, "x").expect("writes");
     path
+}
+
+/// A directory of the test's own, gone when it is dropped, with a file in it.
+pub fn marked() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    (dir, file)
 }
 
 /// A program under a path of its own, so that nobody else starts it.

@@ -2,14 +2,21 @@
 
 use weir_profile::api::Window;
 
+/// Rates that are shown alike.
+const FEW: std::ops::RangeInclusive<i64> = 1..=9;
+
 /// The rate to show: the nearest step of 0, 1, 2, 5, 10, 20, 50, ... per second; but the step that is shown stays until
 /// the rate reaches a neighbouring one, half a step beyond where it would otherwise change. Rates are rounded, so that
-/// 1 becomes 0 below 0.5, and 0 becomes something at 1.5.
+/// 1 becomes 0 below 0.5, and 0 becomes something at 1.5. A few events per second are a few: the probes of a handful of
+/// pods wander between 1 and 9, and none of the steps there is told from another once one is shown.
 #[must_use]
 pub fn step(rate: i64, shown: Option<i64>) -> i64 {
     if let Some(shown) = shown.filter(|&shown| nearest(shown) == shown) {
         if shown == 0 && rate == 1 {
             return 0;
+        }
+        if FEW.contains(&shown) && FEW.contains(&rate) {
+            return shown;
         }
         let (lower, upper) = (below(shown), above(shown));
         if rate == shown || (lower < rate && rate < upper) {
@@ -97,6 +104,10 @@ mod tests {
             (201, 500, 500),
             (200, 500, 200),
             (0, 1, 0),
+            (9, 1, 1),
+            (1, 5, 5),
+            (10, 2, 10),
+            (4, 10, 5),
             (1, 0, 0),
             (2, 0, 2),
             (5_000, 1, 5_000),

@@ -127,6 +127,35 @@ impl World {
         format!("e2e-{}-{suffix}-{}", self.name, self.run)
     }
 
+    /// Gives the operator these settings, and restarts it so that it reads them.
+    pub async fn operator_settings(&self, settings: &Value) -> TestResult {
+        let all = ["get", "configmaps", "--namespace=weir-system", "--output=name"];
+        let maps = self.cluster.kubectl(all).await?;
+        let map = maps.lines().find(|name| name.contains("weir-operator-settings"));
+        let map = map.ok_or("the operator has no settings")?;
+        // JSON is YAML.
+        let patch = json!({"data": {"operator.yaml": settings.to_string()}}).to_string();
+        let patch = [
+            "patch",
+            map,
+            "--namespace=weir-system",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        self.cluster.kubectl(patch).await?;
+        for step in ["restart", "status"] {
+            let arguments = [
+                "rollout",
+                step,
+                "deployment/weir-operator",
+                "--namespace=weir-system",
+            ];
+            self.cluster.kubectl(arguments).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until every agent there is has a report, and the profile of the quick start is ready.
     pub async fn baseline(&self) -> TestResult<Profile> {
         let baseline = Profile::existing(&self.cluster, BASELINE);

@@ -246,35 +246,6 @@ async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> 
     .await
 }
 
-/// Settings of the operator; it is restarted so that it reads them.
-async fn set(world: &World, settings: &Value) -> TestResult {
-    let all = ["get", "configmaps", "--namespace=weir-system", "--output=name"];
-    let maps = world.cluster.kubectl(all).await?;
-    let map = maps.lines().find(|name| name.contains("weir-operator-settings"));
-    let map = map.ok_or("the operator has no settings")?;
-    // JSON is YAML.
-    let patch = json!({"data": {"operator.yaml": settings.to_string()}}).to_string();
-    let patch = [
-        "patch",
-        map,
-        "--namespace=weir-system",
-        "--type=merge",
-        "--patch",
-        &patch,
-    ];
-    world.cluster.kubectl(patch).await?;
-    for step in ["restart", "status"] {
-        let arguments = [
-            "rollout",
-            step,
-            "deployment/weir-operator",
-            "--namespace=weir-system",
-        ];
-        world.cluster.kubectl(arguments).await?;
-    }
-    Ok(())
-}
-
 async fn bad_settings(world: &World, baseline: &Profile) -> TestResult {
     for (settings, reason) in [
         (
@@ -286,7 +257,7 @@ async fn bad_settings(world: &World, baseline: &Profile) -> TestResult {
             "AgentsUnschedulable",
         ),
     ] {
-        set(world, &settings).await?;
+        world.operator_settings(&settings).await?;
         let object = baseline
             .until_condition("Degraded", "True", Some(reason), SETTINGS_LIMIT)
             .await?;
@@ -311,7 +282,7 @@ async fn agents_that_cannot_start_are_told_and_only_one_node_waits_for_them() ->
         agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
         let told = bad_settings(world, &baseline).await;
         // In any case: every other scenario needs agents.
-        set(world, &json!({"agent": {}})).await?;
+        world.operator_settings(&json!({"agent": {}})).await?;
         agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
         baseline.until_ready(SETTINGS_LIMIT).await?;
         told

@@ -86,27 +86,9 @@ async fn node_without_tracefs_is_degraded_and_the_others_live() -> TestResult {
 
 /// Changes the agents' template by the operator's settings, and waits until every node has the new one.
 async fn roll_out(world: &World) -> TestResult {
-    let all = ["get", "configmaps", "--namespace=weir-system", "--output=name"];
-    let maps = world.cluster.kubectl(all).await?;
-    let map = maps.lines().find(|name| name.contains("weir-operator-settings"));
-    let map = map.ok_or("the operator has no settings")?;
-    let patch = json!({"data": {"operator.yaml": "agent: {log: debug}"}}).to_string();
-    let patch = [
-        "patch",
-        map,
-        "--namespace=weir-system",
-        "--type=merge",
-        "--patch",
-        &patch,
-    ];
-    world.cluster.kubectl(patch).await?;
-    let restart = [
-        "rollout",
-        "restart",
-        "deployment/weir-operator",
-        "--namespace=weir-system",
-    ];
-    world.cluster.kubectl(restart).await?;
+    world
+        .operator_settings(&json!({"agent": {"log": "debug"}}))
+        .await?;
     until("the operator to change the template", ROLL_OUT_LIMIT, || async {
         let set = world.cluster.get_json(DAEMON_SET).await;
         set.map(|set| {

@@ -143,10 +143,12 @@ fn admin_address(text: &str) -> Result<SocketAddr, AddrParseError> {
 }
 
 fn ring_bytes(text: &str) -> Result<u32, RingBytesError> {
-    let bytes = text.parse().ok();
-    bytes
-        .filter(|bytes: &u32| bytes.is_power_of_two() && RING_BYTES.contains(bytes))
-        .ok_or(RingBytesError)
+    let bytes: u32 = text.parse().map_err(|_no_number| RingBytesError)?;
+    if bytes.is_power_of_two() && RING_BYTES.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(RingBytesError)
+    }
 }
 
 /// `--source`.

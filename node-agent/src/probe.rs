@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_profile::EventKind;
 
-use crate::bpf::hook::HOOKS;
+use crate::bpf::hook::{HOOKS, HookError};
 use crate::bpf::object::{self, LoadError};
 use crate::bpf::tracefs;
 
@@ -62,7 +62,7 @@ pub fn probe() -> Result<Report, LoadError> {
             hook: hook.name(),
             method: hook.method(),
             works: result.is_ok(),
-            reason: result.as_ref().err().map(object::HookError::reason),
+            reason: result.as_ref().err().map(HookError::reason),
             message: result.as_ref().err().map(ToString::to_string),
         })
         .collect();

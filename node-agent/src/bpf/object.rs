@@ -6,8 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use weir_node_agent_common::offset::{MISSING, Offsets};
 
 use super::btf::{Btf, BtfError};
-pub use super::hook::HookError;
-use super::hook::{Attach, HOOKS, Hook};
+use super::hook::{Attach, HOOKS, Hook, HookError};
 use super::tracefs;
 
 /// The object that the build script made; empty where it was told to skip it.

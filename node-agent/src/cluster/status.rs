@@ -13,9 +13,8 @@ use weir_profile::api::{ConditionReason, NodeProfileState};
 
 pub use window::Window;
 
-use crate::bpf::hook::HOOKS;
+use crate::bpf::hook::{HOOKS, HookError};
 use crate::bpf::kernel::HookStatus;
-use crate::bpf::object::HookError;
 use crate::config::Problem;
 use crate::control::view::Shown;
 use crate::publish::{SinkState, TroubleKind};

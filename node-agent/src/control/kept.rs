@@ -11,9 +11,6 @@ pub(super) fn placement(
     wanted: &NodeConfig,
     why: &str,
 ) -> Placement {
-    let find = |config: &NodeConfig, uid: &str| -> Option<PlacedProfile> {
-        config.profiles.iter().find(|profile| profile.uid == uid).cloned()
-    };
     let refused = |profile: &PlacedProfile, what: &str| Refusal {
         profile: profile.name.clone(),
         uid: profile.uid.clone(),
@@ -25,7 +22,7 @@ pub(super) fn placement(
     let edited = wanted
         .profiles
         .iter()
-        .filter(|profile| find(running, &profile.uid).as_ref() != Some(*profile))
+        .filter(|profile| find(running, &profile.uid) != Some(profile))
         .map(|profile| {
             refused(
                 profile,
@@ -49,6 +46,10 @@ pub(super) fn placement(
         refused: waiting,
         ..placed.clone()
     }
+}
+
+fn find<'a>(config: &'a NodeConfig, uid: &str) -> Option<&'a PlacedProfile> {
+    config.profiles.iter().find(|profile| profile.uid == uid)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ async fn keep_publishing(sink: &SinkShared, settings: &NatsSettings) {
     loop {
         let credentials = files.read();
         let attempt = connect::connect(settings, &credentials, &servers).await;
+        // Why they cannot be read is the attempt's own error.
         let credentials = credentials.ok();
         match attempt {
             Ok(connection) => {

@@ -149,7 +149,7 @@ mod tests {
     use weir_profile::place::{Placement, Refusal, UnsupportedEvent};
 
     use super::*;
-    use crate::bpf::object::HookError;
+    use crate::bpf::hook::HookError;
     use crate::control::view::ProfileView;
 
     fn shown() -> Shown {

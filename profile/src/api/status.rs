@@ -90,7 +90,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Rates of the last 60 s, on a 1-2-5 ladder; below 1 per second is 0.
+/// Rates of the last 60 s, on a 1-2-5 ladder, told once they last; what was 0 stays 0 below 1.5 per second, and from 1 to 9
+/// per second the rate that was told stays told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]

@@ -1,4 +1,4 @@
-//! Pushing an event allocates nothing once the buffers have grown.
+//! Pushing an event allocates nothing once the buffers have grown, and sealing no payload once some were sent.
 
 #![expect(
     clippy::unwrap_used,
@@ -94,9 +94,22 @@ fn push_in_steady_state_allocates_nothing() {
             let mut builder = BatchBuilder::new(encoding, header);
             let first = allocation_counter::measure(|| fill(&mut builder, kind, payload, &workloads));
             assert!(first.count_total > 0, "the counter does not count");
-            drop(builder.seal(1, &mut Payloads::default()));
+            let mut sealed = Payloads::default();
+            let payload_bytes = builder.seal(1, &mut sealed).payload.len() as u64;
             let steady = allocation_counter::measure(|| fill(&mut builder, kind, payload, &workloads));
             assert_eq!(steady.count_total, 0, "{encoding:?} {kind:?}");
+
+            // Once some were sent, sealing allocates a message's headers and no payload.
+            for base in 2..20 {
+                drop(builder.seal(base, &mut sealed));
+                fill(&mut builder, kind, payload, &workloads);
+            }
+            let sealing = allocation_counter::measure(|| drop(builder.seal(20, &mut sealed)));
+            assert!(
+                sealing.bytes_total < payload_bytes / 10,
+                "{encoding:?} {kind:?}: {} B allocated for {payload_bytes} B",
+                sealing.bytes_total
+            );
         }
     }
 }

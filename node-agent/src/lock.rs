@@ -63,7 +63,7 @@ impl Lock {
     /// Locks the file, which is made where it is not there.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         loop {
-            if let Some(file) = attempt(path)? {
+            if let Some(file) = lock(open(path)?, path)? {
                 return Ok(Self {
                     _file: file,
                     remove: None,
@@ -89,20 +89,25 @@ impl Drop for Lock {
     }
 }
 
-/// The locked file; `None` when its holder removed it meanwhile, so that another may have made and locked a new one.
-fn attempt(path: &Path) -> Result<Option<File>, LockError> {
+fn open(path: &Path) -> Result<File, LockError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    options
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| LockError::System {
+            path: path.to_path_buf(),
+            source,
+        })
+}
+
+/// The locked file; `None` when its holder removed it since it was opened, so that another may have made and locked a new
+/// one.
+fn lock(mut file: File, path: &Path) -> Result<Option<File>, LockError> {
     let failed = |source| LockError::System {
         path: path.to_path_buf(),
         source,
     };
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
     match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
@@ -208,6 +213,21 @@ mod tests {
         let cgroups = tempfile::tempdir().unwrap();
         let found = of_node(&cgroups.path().join("none"), &root(cgroups.path(), ""));
         assert!(found.unwrap().is_none());
+    }
+
+    /// *Scenario:* the file is opened; before it is locked its holder ends and removes it, and then another one makes and
+    /// locks a new one.
+    /// *Guarantees:* a lock on the file that is no longer there is none.
+    #[test]
+    fn lock_on_a_file_that_was_removed_or_replaced_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let removed = open(&path).unwrap();
+        let replaced = open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(lock(removed, &path).unwrap().is_none());
+        let _other = Lock::take(&path).unwrap();
+        assert!(lock(replaced, &path).unwrap().is_none());
     }
 
     /// *Scenario:* four threads take and leave the same lock, whose file is removed each time.

@@ -74,7 +74,8 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         Readiness::new(),
         Metrics::new("operator", env!("CARGO_PKG_VERSION")),
     );
-    let started = readiness.gate("started");
+    // Both from the first answer on: what is waited for is never less than it says.
+    let (started, crds_fit) = (readiness.gate("started"), readiness.gate("crds"));
     let mut supervisor = Supervisor::new(shutdown.clone());
     // Before anything is asked of the API server, whose absence must not look like a hung operator.
     supervisor.spawn(
@@ -118,12 +119,7 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     });
 
     let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
-    let crds = crate::crds::run(
-        Arc::clone(&context),
-        readiness.gate("crds"),
-        installed.clone(),
-        stop.clone(),
-    );
+    let crds = crate::crds::run(Arc::clone(&context), crds_fit, installed.clone(), stop.clone());
     supervisor.spawn("crds", infallible(crds));
     let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
     let turn = Turn {

@@ -6,6 +6,7 @@
 //! * [`configuration`] (core [`objects`], disk [`cache`]): profiles and sinks -> [`Desired`](crate::config::Desired).
 //! * [`metadata`] (decoding [`pods`]): this node's pods, all namespaces -> [`Change`](crate::enrich::Change).
 //! * [`node`]: the own Node's labels and UID.
+//! * [`skew`]: the node's clock beside the API server's.
 //! * [`writer`] (cores [`report`], [`ladder`]): the node's report -> `CollectorNode`.
 //!
 //! Credentials are files of a mounted Secret and are not read here; neither are Secrets through the API, ever.
@@ -21,6 +22,7 @@ pub mod node_meta;
 pub mod objects;
 pub mod pods;
 pub mod report;
+pub mod skew;
 pub mod status;
 mod watching;
 pub mod writer;
@@ -30,6 +32,7 @@ mod script;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{Api, PartialObjectMeta};
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use thiserror::Error;
 
@@ -39,6 +42,7 @@ pub use identity::{Identity, IdentityError};
 pub use metadata::Metadata;
 pub use node::OwnNode;
 pub use node_meta::NodeMeta;
+pub use skew::SkewLayer;
 pub use writer::Writer;
 
 /// Field manager of everything that the agent writes.
@@ -68,10 +72,11 @@ pub enum ClusterError {
     },
 }
 
-/// A client from the pod's service account.
-pub fn client() -> Result<Client, ClusterError> {
+/// A client from the pod's service account, whose answers `skew` looks at.
+pub fn client(skew: &SkewLayer) -> Result<Client, ClusterError> {
     let config = Config::incluster().map_err(ClusterError::NotInCluster)?;
-    Client::try_from(config).map_err(ClusterError::Client)
+    let builder = ClientBuilder::try_from(config).map_err(ClusterError::Client)?;
+    Ok(builder.with_layer(skew).build())
 }
 
 /// Whether the own `DaemonSet` is being deleted or is gone, which at SIGTERM means that this node's state must go, too.

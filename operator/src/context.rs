@@ -8,7 +8,6 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
-use weir_profile::api::ConditionReason;
 use weir_profile::{CollectorProfile, CollectorSink};
 
 use crate::dirty::DirtySet;
@@ -16,6 +15,7 @@ use crate::event::Events;
 use crate::names::{AGENT, GATHERED_SECRET, OPERATOR};
 use crate::rollup::Index;
 use crate::settings::Settings;
+use crate::trouble::{Concern, Trouble, Troubles};
 use crate::write::Writer;
 
 /// A profile as the API server has it, readable or not.
@@ -58,9 +58,6 @@ pub struct Dirty {
     pub agents: DirtySet,
 }
 
-/// What keeps the operator from running agents, for every profile's status.
-pub type AgentsTrouble = Option<(ConditionReason, String)>;
-
 /// Shared by all controllers.
 pub struct Context {
     /// The API server.
@@ -80,7 +77,7 @@ pub struct Context {
     /// All writes.
     pub writer: Writer,
     pub(crate) index: Arc<Mutex<Index>>,
-    pub(crate) agents_trouble: Mutex<AgentsTrouble>,
+    pub(crate) troubles: Troubles,
     pub(crate) crds_trouble: Mutex<Option<String>>,
 }
 
@@ -90,21 +87,9 @@ impl Context {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What keeps the operator from running agents.
-    #[must_use]
-    pub fn agents_trouble(&self) -> AgentsTrouble {
-        self.agents_trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Notes what keeps the operator from running agents; every profile is visited when that changed.
-    pub fn set_agents_trouble(&self, trouble: AgentsTrouble) {
-        let mut held = self.agents_trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if *held != trouble {
-            *held = trouble;
-            drop(held);
+    /// Notes or ends what keeps the operator from its work; every profile is visited when that changes what is told.
+    pub fn set_trouble(&self, concern: Concern, trouble: Option<Trouble>) {
+        if self.troubles.set(concern, trouble) {
             self.dirty.profiles.add(self.profile_names());
         }
     }

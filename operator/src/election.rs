@@ -1,21 +1,23 @@
 //! One leader at a time, by a Lease. Losing it ends the process: a new one starts clean.
 //!
 //! A Lease is no fence: two leaders may overlap for a moment. Everything that leaders do is idempotent server-side apply.
+//!
+//! An instance that was told not to take part says so on the Lease, so that both it and the holder can tell that they
+//! are two.
 
 mod core;
+mod lease;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::core::{Decision, Election};
+use self::core::Election;
+use self::lease::{Outcome, announce, attempt, release};
 use crate::error::chain;
-use crate::names::{LABELS, LEASE};
 
 /// Others wait this long after they saw the last renewal.
 pub const LEASE_SECONDS: i32 = 15;
@@ -41,30 +43,44 @@ pub enum ElectionError {
     Expired,
 }
 
-/// Leads: `leading` is cancelled when this instance may act; when `stop` is cancelled it waits for `idle` and lets go.
+/// When this instance may act, and when it has come to rest.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// Cancelled when this instance may act.
+    pub leading: CancellationToken,
+    /// Cancelled when it does not act any more.
+    pub idle: CancellationToken,
+    /// Cancelled when it is to end.
+    pub stop: CancellationToken,
+}
+
+/// Leads: `turn.leading` is cancelled when this instance may act; when `turn.stop` is, it waits for `turn.idle` and lets
+/// go. `tell` hears of an instance that acts without the Lease, and `None` when that is over.
 pub async fn run(
     api: Api<Lease>,
     identity: String,
-    leading: CancellationToken,
-    idle: CancellationToken,
-    stop: CancellationToken,
+    turn: Turn,
+    tell: impl AsyncFn(Option<String>),
 ) -> Result<(), ElectionError> {
+    let Turn { leading, idle, stop } = turn;
     let mut election = Election::new(identity.clone());
     let start = Instant::now();
     let mut renewed: Option<Instant> = None;
     let mut complained = None;
+    let mut other = Other::new(tell);
     loop {
         let asked = Instant::now();
         match attempt(&api, &mut election, asked - start).await {
-            Ok(Outcome::Held) => {
+            Ok(Outcome::Held { second }) => {
                 renewed = Some(asked);
                 complained = None;
                 if !leading.is_cancelled() {
                     tracing::info!(identity, "leading");
                     leading.cancel();
                 }
+                other.is(second).await;
             }
-            Ok(Outcome::HeldBy(holder)) => {
+            Ok(Outcome::HeldBy { holder, .. }) => {
                 if leading.is_cancelled() {
                     return Err(ElectionError::Lost { holder });
                 }
@@ -104,28 +120,24 @@ pub async fn run(
     Ok(())
 }
 
-/// For an instance that was told not to take part: holds the Lease all the same if nobody does, and says when another
-/// instance holds it, since both act then. Runs until `stop`.
+/// For an instance that was told not to take part: holds the Lease all the same if nobody does, and otherwise tells of
+/// whoever does, and that one of itself, since both act then. Runs until `stop`.
 pub async fn look_out(
     api: Api<Lease>,
     identity: String,
-    tell: impl AsyncFn(String),
+    tell: impl AsyncFn(Option<String>),
     stop: CancellationToken,
 ) {
     let mut election = Election::new(identity.clone());
     let start = Instant::now();
-    let mut told = None;
+    let mut other = Other::new(tell);
     loop {
         match attempt(&api, &mut election, start.elapsed()).await {
-            Ok(Outcome::Held) => told = None,
-            Ok(Outcome::HeldBy(holder)) => {
-                if told.as_ref() != Some(&holder) {
-                    tell(format!(
-                        "{identity} runs with --leader-elect=false, and so does or leads {holder}: both act on the same objects; \
-                         run one instance, or turn election on"
-                    ))
-                    .await;
-                    told = Some(holder);
+            Ok(Outcome::Held { second }) => other.is(second).await,
+            Ok(Outcome::HeldBy { holder, lease }) => {
+                other.is(Some(holder)).await;
+                if let Err(error) = announce(&api, *lease, &identity).await {
+                    tracing::debug!(error = chain(&*error), "the holder could not be told of this instance");
                 }
             }
             Err(error) => tracing::debug!(error = chain(&*error), "the Lease could not be looked at"),
@@ -138,97 +150,21 @@ pub async fn look_out(
     release(&api, &identity).await;
 }
 
-enum Outcome {
-    Held,
-    HeldBy(String),
+/// The other instance that acts; told when it changes.
+struct Other<T> {
+    told: Option<String>,
+    tell: T,
 }
 
-type AttemptError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Result<Outcome, AttemptError> {
-    let lease = tokio::time::timeout(REQUEST_TIMEOUT, api.get_opt(LEASE)).await??;
-    let decision = election.decide(lease.as_ref().and_then(|lease| lease.spec.as_ref()), now);
-    let (acquired, transitions) = match decision {
-        Decision::Wait { holder } => return Ok(Outcome::HeldBy(holder)),
-        Decision::Renew => {
-            let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
-            (
-                spec.and_then(|spec| spec.acquire_time.clone()),
-                spec.and_then(|spec| spec.lease_transitions),
-            )
-        }
-        Decision::Take { transitions } => (Some(MicroTime(Timestamp::now())), Some(transitions)),
-    };
-    let spec = LeaseSpec {
-        acquire_time: acquired,
-        holder_identity: Some(election.identity().to_owned()),
-        lease_duration_seconds: Some(LEASE_SECONDS),
-        lease_transitions: transitions,
-        renew_time: Some(MicroTime(Timestamp::now())),
-        ..LeaseSpec::default()
-    };
-    let written = if let Some(Lease { metadata, .. }) = lease {
-        // The resource version that was read makes this fail when somebody else was faster.
-        let lease = Lease {
-            metadata,
-            spec: Some(spec),
-        };
-        tokio::time::timeout(
-            REQUEST_TIMEOUT,
-            api.replace(LEASE, &PostParams::default(), &lease),
-        )
-        .await?
-    } else {
-        let labels = LABELS
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let metadata = ObjectMeta {
-            name: Some(LEASE.to_owned()),
-            labels: Some(labels),
-            ..ObjectMeta::default()
-        };
-        let lease = Lease {
-            metadata,
-            spec: Some(spec),
-        };
-        tokio::time::timeout(REQUEST_TIMEOUT, api.create(&PostParams::default(), &lease)).await?
-    };
-    match written {
-        Ok(lease) => {
-            election.observe(lease.spec.as_ref(), now);
-            Ok(Outcome::Held)
-        }
-        // A conflict too: somebody else was faster, and the next look says who.
-        Err(error) => Err(error.into()),
+impl<T: AsyncFn(Option<String>)> Other<T> {
+    const fn new(tell: T) -> Self {
+        Self { told: None, tell }
     }
-}
 
-/// Lets another instance lead at once. Failing is harmless: the Lease runs out by itself.
-async fn release(api: &Api<Lease>, identity: &str) {
-    let released = tokio::time::timeout(REQUEST_TIMEOUT, async {
-        let Some(mut lease) = api.get_opt(LEASE).await? else {
-            return Ok(());
-        };
-        match &mut lease.spec {
-            Some(spec) if spec.holder_identity.as_deref() == Some(identity) => {
-                spec.holder_identity = None;
-                spec.lease_duration_seconds = Some(1);
-                spec.renew_time = Some(MicroTime(Timestamp::now()));
-            }
-            _ => return Ok(()),
+    async fn is(&mut self, other: Option<String>) {
+        if self.told != other {
+            (self.tell)(other.clone()).await;
+            self.told = other;
         }
-        api.replace(LEASE, &PostParams::default(), &lease)
-            .await
-            .map(|_| ())
-    })
-    .await;
-    match released {
-        Ok(Ok(())) => tracing::info!(identity, "the Lease is released"),
-        Ok(Err(error)) => tracing::warn!(
-            error = chain(&error),
-            "the Lease was not released; it runs out by itself"
-        ),
-        Err(_elapsed) => tracing::warn!("the Lease was not released in time; it runs out by itself"),
     }
 }

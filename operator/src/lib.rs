@@ -20,5 +20,6 @@ pub mod rollup;
 pub mod run;
 pub mod settings;
 pub mod stream;
+pub mod trouble;
 pub mod watch;
 pub mod write;

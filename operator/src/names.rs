@@ -10,6 +10,8 @@ pub const OPERATOR: &str = "weir-operator";
 pub const REPORTER: &str = "weir-operator";
 /// The Lease that the leader holds.
 pub const LEASE: &str = "weir-operator";
+/// Annotation of the Lease by which an instance without election says that it acts, too.
+pub const SECOND: &str = "weir.dev/second-operator";
 /// The agents' `DaemonSet`, its container, and their `ServiceAccount`.
 pub const AGENT: &str = "weir-agent";
 /// The Secret in the agents' namespace into which sinks' credentials are gathered.

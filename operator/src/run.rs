@@ -11,6 +11,7 @@ use kube::Client;
 use kube::api::Api;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
+use weir_profile::api::ConditionReason;
 use weir_runtime::admin::{AdminError, AdminServer};
 use weir_runtime::backoff::Backoff;
 use weir_runtime::metrics::Metrics;
@@ -21,9 +22,10 @@ use weir_runtime::supervise::{SuperviseError, Supervisor};
 use crate::args::Args;
 use crate::context::{Context, Namespaces};
 use crate::controller;
-use crate::election;
+use crate::election::{self, Turn};
 use crate::error::chain;
 use crate::settings::Settings;
+use crate::trouble::Concern;
 
 /// Time to finish visits and to let go of the Lease.
 const GRACE: Duration = Duration::from_secs(10);
@@ -118,15 +120,14 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         registry.register("leader", "1 while this instance holds the Lease", leader.clone());
     });
 
-    let (leading, idle) = (CancellationToken::new(), CancellationToken::new());
     let crds = crate::crds::run(Arc::clone(&context), crds_fit, installed.clone(), stop.clone());
     supervisor.spawn("crds", infallible(crds));
     let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
     let turn = Turn {
-        leading: leading.clone(),
-        idle: idle.clone(),
         stop: stop.clone(),
+        ..Turn::default()
     };
+    let Turn { leading, idle, .. } = turn.clone();
     elect(&mut supervisor, &context, args.leader_elect, pod.as_deref(), turn);
     supervisor.spawn(
         "controllers",
@@ -155,13 +156,6 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     Ok(supervisor.run().await?)
 }
 
-/// When an instance may act, and when it has come to rest.
-struct Turn {
-    leading: CancellationToken,
-    idle: CancellationToken,
-    stop: CancellationToken,
-}
-
 /// Waits for the Lease before this instance leads; or, without election, leads at once and looks out for others.
 fn elect(
     supervisor: &mut Supervisor,
@@ -170,21 +164,38 @@ fn elect(
     pod: Option<&str>,
     turn: Turn,
 ) {
-    let Turn { leading, idle, stop } = turn;
     let api: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespaces.system);
     let identity = format!("{}_{:08x}", pod.unwrap_or("weir-operator"), rand::random::<u32>());
+    let (context, me) = (Arc::clone(context), identity.clone());
+    let tell = async move |other: Option<String>| tell_of_second(&context, &me, other).await;
     if leader_elect {
-        supervisor.spawn("election", election::run(api, identity, leading, idle, stop));
+        supervisor.spawn("election", election::run(api, identity, turn, tell));
     } else {
         tracing::warn!("election is off: make sure that no other instance runs");
-        leading.cancel();
-        let context = Arc::clone(context);
-        let tell = async move |note: String| context.tell_of_operator("SecondOperator", &note).await;
+        turn.leading.cancel();
         supervisor.spawn(
             "election",
-            infallible(election::look_out(api, identity, tell, stop)),
+            infallible(election::look_out(api, identity, tell, turn.stop)),
         );
     }
+}
+
+/// Both instances write the same status, so that its words must not say which of them wrote it.
+async fn tell_of_second(context: &Context, me: &str, other: Option<String>) {
+    let reason = ConditionReason::SecondOperator;
+    let trouble = other.is_some().then(|| {
+        let text =
+            "another operator acts on the same objects, too: run one Deployment of it, and leave leader election on";
+        (reason, text.to_owned())
+    });
+    if let Some(other) = other {
+        let note = format!(
+            "{me} and {other} act on the same objects, and at least one of them runs with --leader-elect=false: \
+             run one Deployment of the operator, and leave leader election on"
+        );
+        context.tell_of_operator(reason.as_str(), &note).await;
+    }
+    context.set_trouble(Concern::Operators, trouble);
 }
 
 async fn infallible(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {

@@ -21,6 +21,7 @@ use weir_runtime::patience::Patience;
 use weir_runtime::readiness::Gate;
 
 use crate::context::Context;
+use crate::trouble::Concern;
 
 /// Longest wait before a watch that failed is taken up again.
 const RETRY_CAP: Duration = Duration::from_secs(5);
@@ -69,9 +70,9 @@ pub async fn follow<K>(
                 } else {
                     tracing::warn!(what, error = text, "watching failed; trying again");
                     if code(&error) == 403 {
-                        let reason = ConditionReason::PermissionDenied.as_str();
-                        let note = format!("{what}: {text}");
-                        context.tell_of_operator(reason, &note).await;
+                        let (reason, note) = (ConditionReason::PermissionDenied, format!("{what}: {text}"));
+                        context.tell_of_operator(reason.as_str(), &note).await;
+                        context.set_trouble(Concern::Watch(what), Some((reason, note)));
                     }
                     complaint = Some(text);
                 }
@@ -80,6 +81,7 @@ pub async fn follow<K>(
                 // `Init` only says that a list will be asked for.
                 if !matches!(event, Event::Init) && complaint.take().is_some() {
                     tracing::info!(what, "watching again");
+                    context.set_trouble(Concern::Watch(what), None);
                 }
                 let complete = matches!(event, Event::InitDone);
                 handle(event);

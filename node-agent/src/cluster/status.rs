@@ -43,6 +43,7 @@ pub fn status(
     problems: &[Problem],
     sinks: &[(Arc<str>, SinkState)],
     window: &Window,
+    clock_skew_seconds: Option<i64>,
 ) -> CollectorNodeStatus {
     let profiles = profile::rows(shown, problems, window);
     let live = profiles.iter().filter(|profile| is_well(profile.state)).count();
@@ -62,7 +63,7 @@ pub fn status(
         profiles,
         sinks: sinks.iter().map(|(name, state)| sink_row(name, state)).collect(),
         window: window.total(),
-        clock_skew_seconds: None,
+        clock_skew_seconds,
     }
 }
 

@@ -15,7 +15,8 @@ use super::{RunError, system};
 use crate::cluster::cache::Cache;
 use crate::cluster::status::{Facts, Window, status};
 use crate::cluster::{
-    Configuration, Identity as ClusterIdentity, Metadata, NodeMeta, OwnNode, Writer, client, is_uninstalled,
+    Configuration, Identity as ClusterIdentity, Metadata, NodeMeta, OwnNode, SkewLayer, Writer, client,
+    is_uninstalled,
 };
 use crate::config::{Desired, Problem};
 use crate::control::view::View;
@@ -95,7 +96,8 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
         boot_id,
         stop,
     } = parts;
-    let client = client().map_err(system("reach the API server"))?;
+    let (layer, skew) = SkewLayer::new();
+    let client = client(&layer).map_err(system("reach the API server"))?;
     let (configuration, desired) =
         Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
     let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone(), credentials.clone());
@@ -132,7 +134,7 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
         apply(desired, requests, configured, readiness, problems, stop)
     });
     endless(supervisor, run("status"), |stop| {
-        describe(facts, view, publish, problem, report, stop)
+        describe(facts, view, publish, (problem, skew), report, stop)
     });
     Ok(client)
 }
@@ -225,7 +227,7 @@ async fn describe(
     facts: Facts,
     view: View,
     publish: PublishHandle,
-    mut problems: watch::Receiver<Vec<Problem>>,
+    (mut problems, mut skew): (watch::Receiver<Vec<Problem>>, watch::Receiver<Option<i64>>),
     told: watch::Sender<Option<CollectorNodeStatus>>,
     stop: CancellationToken,
 ) {
@@ -238,6 +240,7 @@ async fn describe(
             () = stop.cancelled() => return,
             _ = changes.changed() => {}
             _ = problems.changed() => {}
+            _ = skew.changed() => {}
             _ = look.tick() => {}
             _ = cuts.changed() => {
                 let ledger = cuts.borrow_and_update().clone();
@@ -258,6 +261,7 @@ async fn describe(
             &problems.borrow_and_update(),
             &publish.states(),
             &window,
+            *skew.borrow_and_update(),
         );
         told.send_if_modified(|current| {
             let differs = current.as_ref() != Some(&next);

@@ -27,11 +27,22 @@ pub(super) struct Election {
     identity: String,
     /// The Lease as last seen, and when it was first seen so.
     seen: Option<(LeaseSpec, Duration)>,
+    /// What an instance without the Lease last said on it, and when that was first seen.
+    said: Option<(String, Duration)>,
+}
+
+/// Who said something on the Lease: its first word. The rest only makes it differ from what was said before.
+pub(super) fn who(said: &str) -> &str {
+    said.split(' ').next().unwrap_or_default()
 }
 
 impl Election {
     pub(super) fn new(identity: String) -> Self {
-        Self { identity, seen: None }
+        Self {
+            identity,
+            seen: None,
+            said: None,
+        }
     }
 
     pub(super) fn identity(&self) -> &str {
@@ -45,6 +56,18 @@ impl Election {
             (_, Some(spec)) => self.seen = Some((spec.clone(), now)),
             (_, None) => self.seen = None,
         }
+    }
+
+    /// Who acts without the Lease, by what the Lease says now: like a holder, one that has not said so again for the
+    /// Lease's duration is gone.
+    pub(super) fn second(&mut self, said: Option<&str>, now: Duration) -> Option<String> {
+        match (&self.said, said) {
+            (Some((known, _)), Some(said)) if known == said => {}
+            (_, said) => self.said = said.map(|said| (said.to_owned(), now)),
+        }
+        let (said, since) = self.said.as_ref()?;
+        let lasts = Duration::from_secs(super::LEASE_SECONDS.unsigned_abs().into());
+        (now.saturating_sub(*since) < lasts && who(said) != self.identity).then(|| who(said).to_owned())
     }
 
     /// What to do about the Lease as it is now. A holder counts as gone only after its record did not change for the
@@ -124,6 +147,19 @@ mod tests {
             election.decide(Some(&held("b", 2)), at(125)),
             Decision::Take { transitions: 4 }
         );
+    }
+
+    #[test]
+    fn second_instance_counts_while_it_says_so_again() {
+        let mut election = Election::new("a".to_owned());
+        assert_eq!(election.second(None, at(0)), None);
+        assert_eq!(election.second(Some("b 1"), at(1)), Some("b".to_owned()));
+        assert_eq!(election.second(Some("b 2"), at(10)), Some("b".to_owned()));
+        assert_eq!(election.second(Some("b 2"), at(24)), Some("b".to_owned()));
+        assert_eq!(election.second(Some("b 2"), at(25)), None, "it stood still for 15 s");
+        assert_eq!(election.second(Some("a 3"), at(26)), None, "that is us");
+        assert_eq!(election.second(Some("c 4"), at(27)), Some("c".to_owned()));
+        assert_eq!(election.second(None, at(28)), None);
     }
 
     #[test]

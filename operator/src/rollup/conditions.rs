@@ -235,7 +235,7 @@ impl View<'_> {
         use ConditionReason as R;
         let tally = self.tally();
         let draft = |reason, message: &str| Draft::new(ConditionType::Degraded, true, reason, message);
-        if let Some((reason, message)) = self.input.agents {
+        if let Some((reason, message)) = self.input.trouble {
             return draft(*reason, message);
         }
         if let Some(reason) = self.worst() {

@@ -41,8 +41,8 @@ pub struct Input<'a> {
     pub tally: &'a Tally,
     /// Percentage of expected nodes that make it ready.
     pub ready_percent: u32,
-    /// What keeps the operator from running agents at all.
-    pub agents: Option<&'a (ConditionReason, String)>,
+    /// What keeps the operator from its work.
+    pub trouble: Option<&'a (ConditionReason, String)>,
 }
 
 /// The status at `now`; times and rates of `previous` stay where nothing changed.
@@ -57,7 +57,7 @@ pub fn status(
         verdict,
         tally,
         ready_percent: _,
-        agents,
+        trouble,
     } = input;
     let old_conditions = previous.map_or(&[][..], |previous| &previous.conditions);
     let settled = old_conditions.iter().any(|condition| {
@@ -67,7 +67,7 @@ pub fn status(
     });
     let drafts = View { input, settled }.all();
     let mut problems = Problems::list(&[&tally.problems, &tally.delivery, &tally.missed]);
-    if let Some((reason, message)) = agents {
+    if let Some((reason, message)) = trouble {
         problems.insert(
             0,
             Problem {

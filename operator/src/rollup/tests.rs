@@ -31,7 +31,7 @@ fn roll_at(
         verdict: &verdict,
         tally: &tally,
         ready_percent: percent,
-        agents: None,
+        trouble: None,
     };
     status(&input, old, Timestamp::from_unix_seconds(now).unwrap())
 }
@@ -425,7 +425,7 @@ fn status_refused_is_stalled_and_keeps_the_digest_of_what_still_runs() {
         verdict: &verdict,
         tally: &tally,
         ready_percent: 100,
-        agents: None,
+        trouble: None,
     };
     let after = status(
         &input,
@@ -500,7 +500,7 @@ fn status_agents_that_cannot_be_deployed_are_every_profiles_problem() {
         verdict: &verdict,
         tally: &tally,
         ready_percent: 100,
-        agents: Some(&trouble),
+        trouble: Some(&trouble),
     };
     let status = status(&input, None, Timestamp::from_unix_seconds(NOW).unwrap());
     assert_eq!(says(&status, T::Degraded), (TRUE, R::PermissionDenied));
@@ -558,7 +558,7 @@ fn status_follows_the_rules_of_kstatus() {
         verdict: &verdict,
         tally: &tally,
         ready_percent: 100,
-        agents: None,
+        trouble: None,
     };
     assert_eq!(kstatus(&status(&input, None, Timestamp::default()), 3), "Failed");
 }

@@ -19,6 +19,7 @@ use crate::event::Events;
 use crate::names::{AGENT, GATHERED_SECRET, POD_LABEL, SINK_CREDENTIALS_LABEL};
 use crate::rollup::{Index, Touched};
 use crate::settings::Settings;
+use crate::trouble::Troubles;
 use crate::watch::slim::{self, SlimNode, SlimPod, SlimReport};
 use crate::watch::{Established, Lists, Seen, follow};
 use crate::write::Writer;
@@ -66,7 +67,7 @@ pub(super) fn prepare(
         dirty: Dirty::default(),
         writer: Writer::default(),
         index: Arc::new(Mutex::new(Index::default())),
-        agents_trouble: Mutex::default(),
+        troubles: Troubles::default(),
         crds_trouble: Mutex::default(),
     };
     (Arc::new(context), watches)

@@ -113,5 +113,7 @@ closed_enum! {
         ImagePullFailed = "ImagePullFailed",
         /// The operator may not do what it must. Apply the manifests' RBAC again.
         PermissionDenied = "PermissionDenied",
+        /// Two operators act on the same objects. Run one, or leave leader election on.
+        SecondOperator = "SecondOperator",
     }
 }

@@ -4,14 +4,15 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use weir_profile::api::ConditionReason;
 
 use super::{AgentsError, Resources};
-use crate::context::{AgentsTrouble, Context};
+use crate::context::Context;
 use crate::controller::Applied;
 use crate::error::chain;
 use crate::names::AGENT;
+use crate::trouble::{Concern, Trouble};
 
 pub(super) async fn update_status(context: &Context, result: Result<&Resources<Applied>, &AgentsError>) {
     let trouble = trouble(result);
-    if let Some((reason, message)) = trouble.as_ref().filter(|_| trouble != context.agents_trouble()) {
+    if let Some((reason, message)) = trouble.as_ref().filter(|_| trouble != context.troubles.of(Concern::Agents)) {
         let about = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("DaemonSet".to_owned()),
@@ -24,11 +25,11 @@ pub(super) async fn update_status(context: &Context, result: Result<&Resources<A
             .warning(&about, "Apply", reason.as_str(), message)
             .await;
     }
-    context.set_agents_trouble(trouble);
+    context.set_trouble(Concern::Agents, trouble);
 }
 
 /// Only what a person must mend: the API server's own absence passes.
-fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> AgentsTrouble {
+fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> Option<Trouble> {
     match result {
         // The error's own words say what is missing: the permission, or the namespace.
         Err(AgentsError::Api(error)) if error.is_forbidden() || error.is_not_found() => {

@@ -40,7 +40,7 @@ pub fn build(
         verdict: &validated.verdict,
         tally: &tally,
         ready_percent: validated.ready_percent,
-        agents: inputs.agents.as_ref(),
+        trouble: inputs.trouble.as_ref(),
     };
     let time = Timestamp::from_unix_seconds(now).unwrap_or_default();
     Status {

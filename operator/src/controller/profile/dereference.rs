@@ -1,18 +1,19 @@
-//! Looks up what a profile names: its sink, and what keeps agents from running.
+//! Looks up what a profile names, its sink, and what keeps the operator from its work.
 
 use std::sync::Arc;
 
 use weir_profile::plan::sink_name;
 
-use crate::context::{AgentsTrouble, Context, GuardedProfile, GuardedSink};
+use crate::context::{Context, GuardedProfile, GuardedSink};
+use crate::trouble::Trouble;
 
 /// What a profile's status depends on besides itself and its nodes.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// The sink that it names, if it is there.
     pub sink: Option<Arc<GuardedSink>>,
-    /// What keeps the operator from running agents.
-    pub agents: AgentsTrouble,
+    /// What keeps the operator from its work.
+    pub trouble: Option<Trouble>,
 }
 
 pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs {
@@ -25,6 +26,6 @@ pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs
     });
     Inputs {
         sink,
-        agents: context.agents_trouble(),
+        trouble: context.troubles.first(),
     }
 }

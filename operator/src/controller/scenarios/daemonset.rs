@@ -186,7 +186,7 @@ async fn agents_forbidden_is_told() {
             .contains("apply the manifests' RBAC again")
     );
     assert_eq!(
-        rig.context.agents_trouble().unwrap().0,
+        rig.context.troubles.first().unwrap().0,
         ConditionReason::PermissionDenied
     );
 }
@@ -232,12 +232,12 @@ async fn agents_wait_for_crds_of_their_version() {
     result.unwrap_err();
     assert!(event.body["note"].as_str().unwrap().contains("of one version"));
     assert_eq!(
-        rig.context.agents_trouble().unwrap().0,
+        rig.context.troubles.first().unwrap().0,
         ConditionReason::CrdTooOld
     );
 
     rig.context.set_crds_trouble(None);
     let (result, _) = play(visit_once(&rig.context), both(&mut rig.server)).await;
     result.unwrap();
-    assert_eq!(rig.context.agents_trouble(), None);
+    assert_eq!(rig.context.troubles.first(), None);
 }

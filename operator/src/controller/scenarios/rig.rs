@@ -20,6 +20,7 @@ use crate::context::{Context, Dirty, GuardedProfile, GuardedSink, Namespaces, St
 use crate::event::Events;
 use crate::rollup::Index;
 use crate::settings::Settings;
+use crate::trouble::Troubles;
 use crate::write::Writer;
 
 /// Long enough for a slow machine: a call that has not come by then never comes.
@@ -94,7 +95,7 @@ impl Rig {
             dirty: Dirty::default(),
             writer: Writer::default(),
             index: Arc::new(Mutex::new(world.index)),
-            agents_trouble: Mutex::default(),
+            troubles: Troubles::default(),
             crds_trouble: Mutex::default(),
         };
         Self {

@@ -137,7 +137,10 @@ pub async fn look_out(
             Ok(Outcome::HeldBy { holder, lease }) => {
                 other.is(Some(holder)).await;
                 if let Err(error) = announce(&api, *lease, &identity).await {
-                    tracing::debug!(error = chain(&*error), "the holder could not be told of this instance");
+                    tracing::debug!(
+                        error = chain(&*error),
+                        "the holder could not be told of this instance"
+                    );
                 }
             }
             Err(error) => tracing::debug!(error = chain(&*error), "the Lease could not be looked at"),

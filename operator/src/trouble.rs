@@ -66,7 +66,10 @@ mod tests {
         assert!(!troubles.set(Concern::Watch("watch-pods"), Some(second.clone())));
         assert_eq!(troubles.first(), Some(denied));
         assert!(troubles.set(Concern::Watch("watch-nodes"), None));
-        assert!(!troubles.set(Concern::Watch("watch-pods"), None), "the words are the same");
+        assert!(
+            !troubles.set(Concern::Watch("watch-pods"), None),
+            "the words are the same"
+        );
         assert_eq!(troubles.of(Concern::Watch("watch-pods")), None);
         assert_eq!(troubles.first(), Some(second));
         assert!(troubles.set(Concern::Operators, None));

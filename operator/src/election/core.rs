@@ -156,7 +156,11 @@ mod tests {
         assert_eq!(election.second(Some("b 1"), at(1)), Some("b".to_owned()));
         assert_eq!(election.second(Some("b 2"), at(10)), Some("b".to_owned()));
         assert_eq!(election.second(Some("b 2"), at(24)), Some("b".to_owned()));
-        assert_eq!(election.second(Some("b 2"), at(25)), None, "it stood still for 15 s");
+        assert_eq!(
+            election.second(Some("b 2"), at(25)),
+            None,
+            "it stood still for 15 s"
+        );
         assert_eq!(election.second(Some("a 3"), at(26)), None, "that is us");
         assert_eq!(election.second(Some("c 4"), at(27)), Some("c".to_owned()));
         assert_eq!(election.second(None, at(28)), None);

@@ -32,7 +32,11 @@ pub(super) enum Outcome {
 pub(super) type AttemptError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads the Lease, and takes or renews it where that may be.
-pub(super) async fn attempt(api: &Api<Lease>, election: &mut Election, now: Duration) -> Result<Outcome, AttemptError> {
+pub(super) async fn attempt(
+    api: &Api<Lease>,
+    election: &mut Election,
+    now: Duration,
+) -> Result<Outcome, AttemptError> {
     let lease = tokio::time::timeout(REQUEST_TIMEOUT, api.get_opt(LEASE)).await??;
     let decision = election.decide(lease.as_ref().and_then(|lease| lease.spec.as_ref()), now);
     let said = lease.as_ref().and_then(|lease| lease.annotations().get(SECOND));
@@ -105,8 +109,8 @@ pub(super) async fn announce(api: &Api<Lease>, mut lease: Lease, identity: &str)
     let said = format!("{identity} {}", Timestamp::now());
     lease.annotations_mut().insert(SECOND.to_owned(), said);
     // The resource version that was read makes this fail when the holder was faster; the next look tries again.
-    let written = api.replace(LEASE, &PostParams::default(), &lease);
-    tokio::time::timeout(REQUEST_TIMEOUT, written).await??;
+    let parameters = PostParams::default();
+    tokio::time::timeout(REQUEST_TIMEOUT, api.replace(LEASE, &parameters, &lease)).await??;
     Ok(())
 }
 

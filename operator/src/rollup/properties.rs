@@ -83,7 +83,7 @@ fn roll(index: &Index, percent: u32) -> weir_profile::CollectorProfileStatus {
         verdict: &verdict,
         tally: &tally,
         ready_percent: percent,
-        agents: None,
+        trouble: None,
     };
     status(&input, None, Timestamp::from_unix_seconds(NOW).unwrap())
 }

@@ -12,7 +12,10 @@ use crate::trouble::{Concern, Trouble};
 
 pub(super) async fn update_status(context: &Context, result: Result<&Resources<Applied>, &AgentsError>) {
     let trouble = trouble(result);
-    if let Some((reason, message)) = trouble.as_ref().filter(|_| trouble != context.troubles.of(Concern::Agents)) {
+    if let Some((reason, message)) = trouble
+        .as_ref()
+        .filter(|_| trouble != context.troubles.of(Concern::Agents))
+    {
         let about = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("DaemonSet".to_owned()),

@@ -110,7 +110,11 @@ async fn election_and_an_instance_without_it_tell_of_each_other() {
     let ((), announced) = play(looks, async {
         server.give("GET", LEASE, &held("leader")).await;
         let announced = server.accept("PUT", LEASE).await.body;
-        assert_eq!(announced["spec"], held("leader")["spec"], "the Lease itself is not touched");
+        assert_eq!(
+            announced["spec"],
+            held("leader")["spec"],
+            "the Lease itself is not touched"
+        );
         stop.cancel();
         server.give("GET", LEASE, &announced).await;
         let taken_back = server.accept("PUT", LEASE).await.body;
@@ -126,7 +130,10 @@ async fn election_and_an_instance_without_it_tell_of_each_other() {
     let (result, ()) = play(leads, async {
         server.give("GET", LEASE, &announced).await;
         let renewed = server.accept("PUT", LEASE).await.body;
-        assert_eq!(renewed["metadata"]["annotations"], announced["metadata"]["annotations"]);
+        assert_eq!(
+            renewed["metadata"]["annotations"],
+            announced["metadata"]["annotations"]
+        );
         assert_eq!(tells.recv().await.unwrap(), Some("second".to_owned()));
         server.give("GET", LEASE, &held("leader")).await;
         server.accept("PUT", LEASE).await;

@@ -22,14 +22,14 @@ use crate::{CollectorProfile, CollectorSink, validate};
 pub use matches::{Matches, StringMatches};
 pub use sink::{
     BatchPlan, DEFAULT_STREAM, DEFAULT_SUBJECT_PREFIX, GatheredSecret, NatsTarget, SinkPlan, SinkTarget,
-    SinkUrlError, SpoolPlan, StreamPlan, TlsPlan, gathered_secrets, sink_plan,
+    SinkUrlError, StreamPlan, TlsPlan, gathered_secrets, sink_plan,
 };
 
 /// Everything that is wrong with a profile or with the sink it names.
 pub type PlanErrors = FieldErrors;
 
 /// Counts up when the meaning of a plan changes, so that digests of two formats never meet.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Priority of a profile that gives none.
 pub const DEFAULT_PRIORITY: u16 = 100;
 /// Sink of a profile that names none.

@@ -42,7 +42,6 @@ impl SinkSettings {
             encoding,
             compression,
             batch: _,
-            spool: _,
         } = plan;
         let target = match target {
             SinkTarget::Stdout => Target::Stdout,

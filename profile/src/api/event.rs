@@ -40,7 +40,7 @@ pub struct Event {
     pub name: String,
     /// What is collected.
     pub kind: EventKind,
-    /// Only events for which all of this holds; absent means all of the kind.
+    /// Only events for which all of this holds; absent or `{}` means all of the kind.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub match_: Option<Match>,
     /// Keep only a part; absent means keep all. What is left out is counted.
@@ -57,7 +57,7 @@ pub struct Event {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct Sample {
-    /// Keep one in this many, 1 (all) to 1000000. Events carry the weight.
+    /// Keep one in this many, 1 (all) to 1 000 000. Events carry the weight.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub one_in: i32,
     /// What is drawn; absent means Event.
@@ -70,14 +70,17 @@ pub struct Sample {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct EventLimit {
-    /// Events per second, 1 to 1000000.
+    /// Events per second on each node, of each bucket of `per`: 1 to 1 000 000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub events_per_second: i32,
-    /// Events that may pass at once, 1 to 1000000; absent means a tenth of `eventsPerSecond`, at least 1.
+    /// Events that one bucket may let pass at once, 1 to 1 000 000; absent means a tenth of `eventsPerSecond`, at least
+    /// 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<i32>,
-    /// What one bucket covers; absent means Node. At most 16 limits of a node may be per Pod or Container.
+    /// What one bucket covers; absent means Node. At most 16 limits of a node may be per Pod or Container, each
+    /// profile's `perWorkload` among them; what is above is refused as `TooManyKeyedLimits`. Each has 4096 buckets:
+    /// pods or containers above that share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<Per>,
 }

@@ -35,7 +35,7 @@ closed_enum! {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline, transform = attach_string_match)]
 pub struct StringMatch {
-    /// Whole absolute paths in printable ASCII; at most 16, each at most 247 characters.
+    /// Whole absolute paths in printable ASCII; at most 16, each at most 247 characters. Absent or empty means none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -44,7 +44,7 @@ pub struct StringMatch {
     )]
     pub exact: Vec<String>,
     /// Beginnings of absolute paths in printable ASCII; `/etc/` is everything below that folder, `/etc` also
-    /// `/etcetera`. At most 16, each at most 128 characters.
+    /// `/etcetera`. At most 16, each at most 128 characters. Absent or empty means none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -110,7 +110,7 @@ pub(crate) fn port_range_rules() -> Vec<Rule> {
 #[schemars(inline, transform = attach_match)]
 pub struct Match {
     /// Thread names (`comm`) compared whole: printable ASCII, at most 15 characters, as the kernel keeps them; at most
-    /// 16. For every kind.
+    /// 16. Absent or empty means any. For every kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -118,16 +118,18 @@ pub struct Match {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub comm: Vec<String>,
-    /// Path of the acting process's executable. For every kind; for `process.exec` it is the started program.
+    /// Path of the acting process's executable; absent means any. For every kind; for `process.exec` it is the started
+    /// program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binaries: Option<StringMatch>,
-    /// Path given to the call, as given: a relative path is counted `undecided`. For `file.open`.
+    /// Path given to the call, as given: a relative path is counted `undecided`; absent means any. For `file.open`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paths: Option<StringMatch>,
-    /// What the file was opened for. For `file.open`.
+    /// What the file was opened for; absent means anything. For `file.open`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// Real user ids of the acting process, in the initial user namespace; at most 16. For every kind.
+    /// Real user ids of the acting process, in the initial user namespace, 0 to 4294967295; at most 16. Absent or empty
+    /// means any. For every kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -135,12 +137,13 @@ pub struct Match {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub uids: Vec<i64>,
-    /// Destination ports, single (`{from: 443}`) or as ranges (`{from: 8000, to: 8999}`); at most 16. For
-    /// `net.connect`.
+    /// Destination ports, single (`{from: 443}`) or as ranges (`{from: 8000, to: 8999}`); at most 16. Absent or empty
+    /// means any. For `net.connect`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub ports: Vec<PortRange>,
-    /// Destination networks, IPv4 or IPv6, such as `10.0.0.0/8`; at most 16. For `net.connect`.
+    /// Destination networks, IPv4 or IPv6, such as `10.0.0.0/8`; at most 16. Absent or empty means any. For
+    /// `net.connect`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -148,19 +151,21 @@ pub struct Match {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub cidrs: Vec<String>,
-    /// Transport protocol. For `net.connect`.
+    /// Transport protocol; absent means any. For `net.connect`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Results of the call as errno numbers, 0 for success (2 is ENOENT, 13 EACCES, 111 ECONNREFUSED); at most 16. For
-    /// `file.open` and `net.connect`.
+    /// Results of the call as errno numbers, 0 for success, up to 4095 (2 is ENOENT, 13 EACCES, 111 ECONNREFUSED); at
+    /// most 16. Absent or empty means any. For `file.open` and `net.connect`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(range(min = 0, max = 4095)), extend("x-kubernetes-list-type" = "set"))]
     pub errnos: Vec<i32>,
-    /// Signals that ended the process, as numbers 1 to 64; at most 16. For `process.exit`.
+    /// Signals that ended the process, as numbers 1 to 64; at most 16. Absent or empty means any end. For
+    /// `process.exit`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(range(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub signals: Vec<i32>,
-    /// Only calls that took at least this many microseconds, 1 to 3600000000. For `net.connect`.
+    /// Only calls that took at least this many microseconds, 1 to 3 600 000 000 (an hour); absent means any. For
+    /// `net.connect`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3_600_000_000_i64))]
     pub min_latency_microseconds: Option<i64>,

@@ -97,7 +97,9 @@ pub struct CollectorProfileSpec {
     /// What the profile does; absent means Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Who gives way first when something is full: 0 first, 1000 last; absent means 100.
+    /// Who gives way first: 0 first, 1000 last; absent means 100. When memory is full, events of the lowest priority
+    /// are shed, the oldest first. When a node has no place for all profiles, those of the lowest priority are refused,
+    /// and of equal ones those whose names sort last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub priority: Option<i32>,
@@ -107,7 +109,8 @@ pub struct CollectorProfileSpec {
     /// The workloads on those nodes; absent means every pod and the host's own processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workloads: Option<WorkloadSelection>,
-    /// What to collect; 1 to 64 entries with different names.
+    /// What to collect; 1 to 64 entries with different names. A node takes at most 256 events of all profiles together,
+    /// 64 of one kind: what is above is refused as `TooManySlots`.
     #[schemars(
         length(min = 1, max = 64),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
@@ -119,7 +122,8 @@ pub struct CollectorProfileSpec {
     /// The `CollectorSink` that takes the events; absent means the one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink_ref: Option<SinkRef>,
-    /// When collection stops by itself (RFC 3339); absent means never. A time in the past is accepted.
+    /// When collection stops by itself (RFC 3339), by each node's own clock; absent means never. A time in the past is
+    /// accepted: nothing is collected, and the profile is `Expired`. Set a later time, or remove it, to start again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Timestamp>,
 }
@@ -143,7 +147,7 @@ pub struct NodeSelection {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct WorkloadSelection {
-    /// Namespaces by name; absent or empty means all. At most 64.
+    /// Namespaces by name; absent or empty means all. At most 64, each a DNS label of at most 63 characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -151,7 +155,8 @@ pub struct WorkloadSelection {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub namespaces: Vec<String>,
-    /// Namespaces never to collect from, by name; wins over all other terms. At most 64.
+    /// Namespaces never to collect from, by name; wins over all other terms. At most 64, each a DNS label of at most 63
+    /// characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -176,15 +181,17 @@ pub struct WorkloadSelection {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline, transform = attach_limits)]
 pub struct Limits {
-    /// Events per second of all `events` together on a node, 1 to 1000000; absent means no such limit.
+    /// Events per second of all `events` together, on each node, 1 to 1 000 000; absent means no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub events_per_second: Option<i32>,
-    /// Events that may pass at once, 1 to 1000000; absent means a tenth of `eventsPerSecond`, at least 1.
+    /// Events that may pass at once on each node, 1 to 1 000 000; absent means a tenth of `eventsPerSecond`, at least
+    /// 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<i32>,
-    /// A limit for each pod, so that one cannot use up what all share.
+    /// A limit for each pod of a node, so that one cannot use up what all share; absent means none. The host's own
+    /// processes share one bucket. A node keeps 4096 buckets: pods above that share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_workload: Option<PerWorkload>,
 }
@@ -223,10 +230,10 @@ pub(crate) fn name_rules() -> Vec<Rule> {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct PerWorkload {
-    /// Events per second of each pod, 1 to 1000000.
+    /// Events per second of each pod, all `events` together, 1 to 1 000 000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: i32,
-    /// Events of a pod that may pass at once, 1 to 1000000; absent means a tenth of `max`, at least 1.
+    /// Events of a pod that may pass at once, 1 to 1 000 000; absent means a tenth of `max`, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<i32>,
@@ -237,7 +244,7 @@ pub struct PerWorkload {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct SinkRef {
-    /// The sink's name.
+    /// The sink's name, a DNS label of at most 63 characters.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
 }

@@ -61,7 +61,8 @@ closed_enum! {
         SecretNotLabelled = "SecretNotLabelled",
         /// The agents' copy of the credentials is not there yet. It arrives within 90 s.
         CredentialsNotMounted = "CredentialsNotMounted",
-        /// Memory or spool is full and events are shed, lowest priority first. Lower the limits or make the sink faster.
+        /// The stream takes no more, because its own limits or the server's are reached: events wait in memory, and are
+        /// shed when that is full, lowest priority first. Raise the limits.
         Shedding = "Shedding",
         /// A ring is full and events are lost, counted. Lower the limits or sample.
         RingFull = "RingFull",
@@ -85,17 +86,19 @@ closed_enum! {
         KindUnsupported = "KindUnsupported",
         /// The hook exists but did not attach. The message has the kernel's answer.
         HookFailed = "HookFailed",
-        /// The agent lacks a capability for the hook. Enable the tier that grants it.
+        /// The kernel refused a program for want of the capabilities BPF and PERFMON. Give the agent both.
         CapabilityMissing = "CapabilityMissing",
         /// tracefs is not mounted on the node. Mount it at /sys/kernel/tracing.
         TracefsMissing = "TracefsMissing",
-        /// The kernel publishes no BTF. Use a kernel with `CONFIG_DEBUG_INFO_BTF`.
+        /// The kernel publishes no BTF. In this release no report says so: the agent ends, and its node is `AgentStale`
+        /// or awaited. Use a kernel with `CONFIG_DEBUG_INFO_BTF`.
         BtfMissing = "BtfMissing",
         /// The kernel maps could not be written or read back. The message has the kernel's answer.
         ProgrammingFailed = "ProgrammingFailed",
         /// The agent does not know a field of the spec and keeps the generation before. Update the agents.
         AgentTooOld = "AgentTooOld",
-        /// The installed CRD is older than the operator. Apply the new CRDs.
+        /// The installed CRD and the operator are of different versions. Apply the CRDs and the operator of one
+        /// version.
         CrdTooOld = "CrdTooOld",
         /// The node's clock is more than 5 s off. Check its time synchronisation.
         ClockSkew = "ClockSkew",

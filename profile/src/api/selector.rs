@@ -33,7 +33,7 @@ closed_enum! {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct LabelSelector {
-    /// Labels that must be there with exactly these values; at most 16.
+    /// Labels that must be there with exactly these values, of at most 63 characters; at most 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
     pub match_labels: BTreeMap<String, String>,
@@ -48,12 +48,12 @@ pub struct LabelSelector {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline, transform = attach_rules)]
 pub struct LabelRequirement {
-    /// The label's key.
+    /// The label's key, at most 317 characters with its prefix.
     #[schemars(length(min = 1, max = 317), regex(pattern = LABEL_KEY))]
     pub key: String,
     /// How it is compared.
     pub operator: Operator,
-    /// Values to compare with: 1 to 16 of them for `In` and `NotIn`, none for the others.
+    /// Values to compare with, of at most 63 characters: 1 to 16 of them for `In` and `NotIn`, none for the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),

@@ -109,14 +109,15 @@ pub struct CollectorSinkSpec {
     /// How events are written; absent means Json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// How messages are compressed; absent means None.
+    /// How messages are compressed; absent means None. A compressed message has the header `content-encoding: zstd`;
+    /// one that would not get smaller is sent as it is, without the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// How many events share a message.
+    /// How many events share a message; absent means at most 4096 events, 256Ki and 5 ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
-    /// Room on each node's disk for what cannot be delivered; absent means none, and events are shed by priority when
-    /// memory is full.
+    /// Not in this release: a sink that sets it is refused as `InvalidSpec`. What cannot be delivered waits in memory,
+    /// and is shed by priority when that is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<Spool>,
 }
@@ -126,8 +127,9 @@ pub struct CollectorSinkSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline, transform = attach_nats)]
 pub struct NatsSink {
-    /// Servers of one cluster, such as `nats://nats.example.org:4222` or `tls://...`; 1 to 8. No user or password: use
-    /// `credentialsSecretRef`.
+    /// Servers of one cluster, such as `nats://nats.example.org:4222` or `tls://...`; 1 to 8, each at most 300
+    /// characters. Without a port it is 4222. Operator and agents resolve names in their own namespaces: write
+    /// `name.namespace.svc`. No user or password: use `credentialsSecretRef`.
     #[schemars(
         length(min = 1, max = 8),
         inner(length(min = 8, max = 300), regex(pattern = SERVER)),
@@ -137,11 +139,14 @@ pub struct NatsSink {
     /// TLS settings; absent means TLS only where a server's address begins with `tls://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// The key of a Secret in the operator's namespace that holds a NATS credentials file, for publishing only. The
-    /// Secret needs the label `weir.dev/sink-credentials=true`.
+    /// The key of a Secret in the operator's namespace by which agents log in, to publish only: the text of a NATS
+    /// `.creds` file, an NKEY seed, `user:password` or a token. The Secret needs the label
+    /// `weir.dev/sink-credentials=true`. New content reaches agents within 90 s and restarts none. Absent means that
+    /// nobody logs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretKeyRef>,
-    /// First tokens of every subject; absent means `weir.events`. At most 64 characters.
+    /// First tokens of every subject: letters, digits, `-` and `_`, with a dot between two tokens, such as `prod.weir`;
+    /// absent means `weir.events`. At most 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = SUBJECT_PREFIX))]
     pub subject_prefix: Option<String>,
@@ -184,10 +189,12 @@ pub struct Tls {
     /// Whether to refuse a server without TLS; absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
-    /// The key of a Secret that holds the PEM certificates to trust besides the system's.
+    /// The key of a Secret in the operator's namespace, labelled as all are, with the PEM certificates to trust. They
+    /// are trusted instead of the system's, and Weir's images have no others: in a cluster, TLS needs this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyRef>,
-    /// A Secret of type `kubernetes.io/tls` with the client's certificate (`tls.crt`) and key (`tls.key`).
+    /// A Secret of type `kubernetes.io/tls` in the operator's namespace, labelled as all are, with the client's
+    /// certificate (`tls.crt`) and key (`tls.key`); absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_secret_ref: Option<SecretRef>,
 }
@@ -197,10 +204,10 @@ pub struct Tls {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct SecretKeyRef {
-    /// The Secret's name.
+    /// The Secret's name, at most 253 characters.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME))]
     pub name: String,
-    /// The key in it.
+    /// The key in it, at most 253 characters.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY))]
     pub key: String,
 }
@@ -210,7 +217,7 @@ pub struct SecretKeyRef {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct SecretRef {
-    /// The Secret's name.
+    /// The Secret's name, at most 253 characters.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME))]
     pub name: String,
 }
@@ -226,26 +233,29 @@ pub struct Stream {
     /// Who makes it; absent means Ensure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manage: Option<Manage>,
-    /// The key of a Secret that holds a NATS credentials file with which the operator makes the stream; agents never
-    /// see it. Absent means `credentialsSecretRef`.
+    /// The key of a Secret in the operator's namespace, labelled and written as that of `credentialsSecretRef`, by
+    /// which the operator logs in to make the stream; agents never see it. Absent means `credentialsSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_credentials_secret_ref: Option<SecretKeyRef>,
-    /// Copies of the stream, 1 to 5; absent means 1.
+    /// Copies of the stream, 1 to 5, and no more than there are servers; absent means 1. Fewer than an existing stream
+    /// has is a `StreamConflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 5))]
     pub replicas: Option<i32>,
     /// Where it is kept; absent means File. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// Size at which the oldest messages go, such as `10Gi`; absent means 1Gi.
+    /// Size at which the oldest messages go, such as `10Gi`, at most 8 EiB; absent means 1Gi. An existing stream grows
+    /// to it; less than it has is a `StreamConflict`, for a stream is never shrunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<Quantity>,
-    /// Age in seconds at which messages go, 60 to 315360000; absent means never.
+    /// Age in seconds at which messages go, 60 to 315 360 000 (ten years); absent means never. Less than an existing
+    /// stream has is a `StreamConflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 315_360_000))]
     pub max_age_seconds: Option<i64>,
-    /// For how many seconds the server knows a message's id again, 10 to 86400; absent means 120. It must not be above
-    /// `maxAgeSeconds`.
+    /// For how many seconds the server knows a message's id again, 10 to 86 400; absent means 120. It must not be above
+    /// `maxAgeSeconds`. A longer one that a stream has stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86_400))]
     pub duplicate_window_seconds: Option<i32>,
@@ -291,7 +301,7 @@ pub(crate) fn stream_rules() -> Vec<Rule> {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct Batch {
-    /// Events in a message at most, 1 to 10000; absent means 4096.
+    /// Events in a message at most, 1 to 10 000; absent means 4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_events: Option<i32>,
@@ -309,9 +319,9 @@ pub struct Batch {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct Spool {
-    /// Size of the spool on each node, 16Mi to 1Ti.
+    /// Not in this release.
     pub max_bytes: Quantity,
-    /// What gives way when it is full; absent means `ShedOldest`.
+    /// Not in this release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_full: Option<WhenFull>,
 }

@@ -28,7 +28,8 @@ pub struct CollectorProfileStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub problems: Vec<Problem>,
-    /// Rates of the last 60 s, coarsely rounded; exact numbers are in the ledger.
+    /// Rates of the last 60 s, summed over the live and degraded nodes that told theirs, on a ladder of 1, 2, 5, 10,
+    /// 20, 50 and so on; exact numbers are in the nodes' ledgers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
     /// Digest of the planned profile; a live node shows the same.

@@ -1,7 +1,7 @@
 //! Finishes what kube-derive makes of the types.
 //!
 //! It strips `nullable`, defaults and titles, moves the meanings of enum values into descriptions, joins wrapped lines,
-//! adds the rule for names, the default of `status` and the digest of the schema.
+//! adds the rule for names, the default of `status`, the digest of the schema and the label of all that is Weir's.
 
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,8 @@ pub(super) fn finish(kind: CrdKind, mut crd: Value) -> Value {
     }
     let digest = digest(root);
     crd["metadata"]["annotations"] = json!({ SCHEMA_DIGEST_ANNOTATION: digest });
+    // As all that the manifests install: so that what is Weir's can be listed, and left out or deleted together.
+    crd["metadata"]["labels"] = json!({ "app.kubernetes.io/part-of": "weir" });
     crd
 }
 

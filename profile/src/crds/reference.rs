@@ -15,7 +15,7 @@ pub fn reference_markdown() -> String {
         "# Reference: CollectorProfile, CollectorSink, CollectorNode\n\n\
          Made from the CRDs; `kubectl explain cprof.spec` says the same. All three are cluster scoped, of group\n\
          `weir.dev`, version `v1alpha1`. Sizes are quantities such as `512Mi`. An absent field means what its text says;\n\
-         the API server fills in nothing.\n\n\
+         the API server fills in nothing but the first status of a fresh object (`Ready` Unknown, `Reconciling` True).\n\n\
          ## Kinds and their match fields\n\n",
     );
     kinds(&mut page);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::{
     Batch, CollectorSinkSpec, Compression, Encoding, Manage, NatsSink, Quantity, SecretKeyRef, Storage,
-    Stream, Tls, WhenFull,
+    Stream, Tls,
 };
 use crate::error::{FieldError, FieldErrors};
 use crate::{CollectorSink, validate};
@@ -28,8 +28,6 @@ pub struct SinkPlan {
     pub compression: Compression,
     /// How many events share a message.
     pub batch: BatchPlan,
-    /// Room on the node's disk; `None` is memory only.
-    pub spool: Option<SpoolPlan>,
 }
 
 /// Where events go.
@@ -68,7 +66,7 @@ pub struct NatsTarget {
 pub struct TlsPlan {
     /// Refuse a server without TLS.
     pub required: bool,
-    /// PEM file of certificates to trust besides the system's.
+    /// PEM file of certificates to trust instead of the system's.
     pub ca: Option<String>,
     /// PEM files of the client's certificate and key.
     pub client: Option<(String, String)>,
@@ -104,15 +102,6 @@ pub struct BatchPlan {
     pub linger_ms: u32,
 }
 
-/// Room on the node's disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct SpoolPlan {
-    /// Bytes at most.
-    pub max_bytes: u64,
-    /// What gives way when it is full.
-    pub when_full: WhenFull,
-}
-
 /// First tokens of every subject where the sink gives none.
 pub const DEFAULT_SUBJECT_PREFIX: &str = "weir.events";
 /// Stream of a sink URL that names none.
@@ -121,7 +110,6 @@ const DEFAULT_STREAM_BYTES: u64 = 1 << 30;
 /// What nats-server itself defaults to.
 const DEFAULT_DUPLICATE_WINDOW_SECONDS: u32 = 120;
 const BATCH_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=8 << 20;
-const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 40;
 
 impl Default for BatchPlan {
     fn default() -> Self {
@@ -178,7 +166,6 @@ impl SinkPlan {
             encoding: Encoding::Json,
             compression: Compression::None,
             batch: BatchPlan::default(),
-            spool: None,
         }
     }
 }
@@ -255,16 +242,13 @@ pub fn sink_plan(sink: &CollectorSink) -> Result<SinkPlan, FieldErrors> {
     let name = sink.metadata.name.as_deref().unwrap_or_default();
     let target = nats_target(name, nats, &mut errors);
     let batch = batch_plan(batch.as_ref(), &mut errors);
-    let spool = spool.as_ref().map(|spool| SpoolPlan {
-        max_bytes: size(
-            Some(&spool.max_bytes),
-            "spec.spool.maxBytes",
-            SPOOL_BYTES,
-            *SPOOL_BYTES.start(),
-            &mut errors,
-        ),
-        when_full: spool.when_full.unwrap_or(WhenFull::ShedOldest),
-    });
+    // Who asks for a spool counts on it: to go on without one would lose what they think is kept.
+    if spool.is_some() {
+        errors.push(FieldError::invalid(
+            "spec.spool",
+            "is not in this release; remove it",
+        ));
+    }
     FieldErrors::check(errors)?;
     Ok(SinkPlan {
         name: name.to_owned(),
@@ -272,7 +256,6 @@ pub fn sink_plan(sink: &CollectorSink) -> Result<SinkPlan, FieldErrors> {
         encoding: encoding.unwrap_or(Encoding::Json),
         compression: compression.unwrap_or(Compression::None),
         batch,
-        spool,
     })
 }
 

@@ -177,7 +177,7 @@ fn digest_ignores_identity_order_and_time_and_sees_all_else() {
 fn digest_of_a_known_plan_is_pinned() {
     let plan =
         planned(&json!({"events": [{"name": "a", "kind": "process.exec", "limit": {"eventsPerSecond": 5}}]}));
-    assert_eq!((FORMAT_VERSION, plan.digest.as_str()), (1, "e02d50450c2e7421"));
+    assert_eq!((FORMAT_VERSION, plan.digest.as_str()), (2, "ce5352596113f99b"));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn missing_and_invalid_sinks_are_reasons_of_their_own() {
     let bad = sink(
         "x",
         &json!({"nats": {"servers": ["nats://a:99999"], "stream": {"name": "S"}},
-        "batch": {"maxBytes": "1Ki"}, "spool": {"maxBytes": "2Ti"}}),
+        "batch": {"maxBytes": "1Ki"}, "spool": {"maxBytes": "1Gi"}}),
     );
     let errors = plan(&profile, Some(&bad)).unwrap_err();
     assert_eq!(errors.reason(), ConditionReason::SinkInvalid);
@@ -206,7 +206,7 @@ fn missing_and_invalid_sinks_are_reasons_of_their_own() {
         "1 to 65535",
         "spec.batch.maxBytes",
         "4096 to 8388608",
-        "spec.spool.maxBytes",
+        "spec.spool: is not in this release; remove it",
     ] {
         assert!(errors.to_string().contains(part), "{part}: {errors}");
     }

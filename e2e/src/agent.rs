@@ -53,7 +53,7 @@ pub struct AgentPod {
     pub ready: bool,
 }
 
-/// The agents' pods by node.
+/// The agents' pods by node. Two on one node are an error: they would count everything twice.
 pub async fn pods(cluster: &Cluster) -> Result<BTreeMap<String, AgentPod>, ClusterError> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let list = pods
@@ -63,11 +63,26 @@ pub async fn pods(cluster: &Cluster) -> Result<BTreeMap<String, AgentPod>, Clust
         what: "the agents' pods".to_owned(),
         source: Box::new(source),
     })?;
-    Ok(list
+    let running = list
         .into_iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-        .filter_map(|pod| of(&pod))
-        .collect())
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    by_node(running.filter_map(|pod| of(&pod)))
+}
+
+fn by_node(
+    agents: impl IntoIterator<Item = (String, AgentPod)>,
+) -> Result<BTreeMap<String, AgentPod>, ClusterError> {
+    let mut all = BTreeMap::new();
+    for (node, agent) in agents {
+        let name = agent.name.clone();
+        if let Some(other) = all.insert(node.clone(), agent) {
+            return Err(ClusterError::Odd(format!(
+                "{node} has two agents: {} and {name}",
+                other.name
+            )));
+        }
+    }
+    Ok(all)
 }
 
 fn of(pod: &Pod) -> Option<(String, AgentPod)> {
@@ -136,6 +151,14 @@ pub async fn report(cluster: &Cluster, node: &str) -> Result<Value, ClusterError
         .into_iter()
         .find(|item| item["metadata"]["name"] == node)
         .unwrap_or(Value::Null))
+}
+
+/// What a report says of a profile; null when it does not name it.
+#[must_use]
+pub fn row<'a>(report: &'a Value, profile: &str) -> &'a Value {
+    let rows = report["status"]["profiles"].as_array();
+    let found = rows.into_iter().flatten().find(|row| row["name"] == profile);
+    found.unwrap_or(&Value::Null)
 }
 
 /// Names of the hooks that a node's kernel holds now, as it reports.
@@ -214,6 +237,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn by_node_second_agent_is_not_hidden() {
+        let agent = |name: &str| AgentPod {
+            name: name.to_owned(),
+            uid: String::new(),
+            restarts: 0,
+            ready: true,
+        };
+        let two = [("node1".to_owned(), agent("a")), ("node1".to_owned(), agent("b"))];
+        let error = by_node(two).unwrap_err().to_string();
+        assert!(error.contains("a and b"), "{error}");
+        let apart = [("node1".to_owned(), agent("a")), ("node2".to_owned(), agent("b"))];
+        assert_eq!(by_node(apart).unwrap().len(), 2);
+    }
 
     #[test]
     fn broken_names_the_identity_that_does_not_hold() {

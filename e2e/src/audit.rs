@@ -68,6 +68,11 @@ impl Mark {
     ///
     /// Lines that are not whole yet are left for the next call.
     pub fn writes_since(&self, select: impl Fn(&str) -> bool) -> Result<Vec<Write>, AuditError> {
+        self.read(select).map(|(writes, _)| writes)
+    }
+
+    /// As [`Self::writes_since`], with the mark behind what was read: nothing falls between two calls.
+    fn read(&self, select: impl Fn(&str) -> bool) -> Result<(Vec<Write>, Self), AuditError> {
         let fail = |source| AuditError::Read {
             path: self.path.clone(),
             source,
@@ -76,7 +81,11 @@ impl Mark {
         file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(fail)?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        let behind = Self {
+            path: self.path.clone(),
+            offset: self.offset + whole.len() as u64,
+        };
         let mut writes = Vec::new();
         for line in whole.lines() {
             let value = serde_json::from_str(line).map_err(|source| AuditError::Parse {
@@ -87,14 +96,19 @@ impl Mark {
                 writes.push(write);
             }
         }
-        Ok(writes)
+        Ok((writes, behind))
     }
 
     /// Every write of Weir's own service accounts, Leases aside: what a steady cluster must not show.
     pub fn weir_writes(&self) -> Result<Vec<Write>, AuditError> {
-        let mut writes = self.writes_since(is_weir)?;
+        self.weir_writes_and_on().map(|(writes, _)| writes)
+    }
+
+    /// As [`Self::weir_writes`], with the mark behind what was read.
+    pub fn weir_writes_and_on(&self) -> Result<(Vec<Write>, Self), AuditError> {
+        let (mut writes, behind) = self.read(is_weir)?;
         writes.retain(|write| write.resource != "leases");
-        Ok(writes)
+        Ok((writes, behind))
     }
 }
 
@@ -167,6 +181,12 @@ mod tests {
         assert_eq!(
             (writes[0].resource.as_str(), writes[0].code),
             ("collectornodes/status", 200)
+        );
+        // The line that was half there is of the next look; none is read twice.
+        let (_, behind) = mark.weir_writes_and_on().unwrap();
+        assert_eq!(
+            behind.offset,
+            file.as_file().metadata().unwrap().len() - "{\"half a li".len() as u64
         );
     }
 

@@ -83,8 +83,8 @@ pub async fn collect(cluster: &Cluster, name: &str) -> std::io::Result<PathBuf> 
         }
     }
     if let Some(harness) = Harness::of(cluster) {
-        copy_folder(&harness.logs(), &folder.join("components"))?;
-        std::fs::copy(harness.audit_log(), folder.join("audit.log"))?;
+        copy_folder(&harness.logs(), &folder.join("components"), &mut missing);
+        copy(&harness.audit_log(), &folder.join("audit.log"), &mut missing);
     }
     if !missing.is_empty() {
         std::fs::write(folder.join("missing.txt"), missing)?;
@@ -143,13 +143,23 @@ fn note(missing: &mut String, what: &str, error: &dyn std::error::Error) {
     writeln!(missing, "{what}: {}", crate::wait::chain(error)).unwrap_or_default();
 }
 
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+/// Copies what can be copied: a log that is just rotated away must not cost the rest.
+fn copy_folder(from: &Path, to: &Path, missing: &mut String) {
+    let entries = std::fs::create_dir_all(to).and_then(|()| std::fs::read_dir(from));
+    match entries {
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                copy(&entry.path(), &to.join(entry.file_name()), missing);
+            }
+        }
+        Err(error) => note(missing, &from.display().to_string(), &error),
     }
-    Ok(())
+}
+
+fn copy(from: &Path, to: &Path, missing: &mut String) {
+    if let Err(error) = std::fs::copy(from, to) {
+        note(missing, &from.display().to_string(), &error);
+    }
 }
 
 /// A test's name as a folder's: paths and odd characters do not escape.
@@ -167,6 +177,29 @@ fn sanitise(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copy_folder_takes_what_it_can_and_notes_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        std::fs::create_dir_all(from.join("no-file")).unwrap();
+        std::fs::write(from.join("etcd.log"), "why").unwrap();
+        let mut missing = String::new();
+        copy_folder(&from, &folder.path().join("to"), &mut missing);
+        copy_folder(
+            &folder.path().join("nowhere"),
+            &folder.path().join("to"),
+            &mut missing,
+        );
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("to/etcd.log")).unwrap(),
+            "why"
+        );
+        assert!(
+            missing.contains("no-file") && missing.contains("nowhere"),
+            "{missing}"
+        );
+    }
 
     #[test]
     fn sanitise_path_does_not_escape() {

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+
+use crate::command::{KUBECTL_LIMIT, output};
+use crate::permit::{self, Refusal};
+use crate::skip::{self, is_ci};
 
 /// What goes wrong between a test and its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,17 @@ pub enum ClusterError {
         #[source]
         source: Box<kube::config::KubeconfigError>,
     },
+    /// The cluster is not one that tests may change.
+    #[error(transparent)]
+    NotPermitted(#[from] Refusal),
+    /// A cluster is there, but not one in which the test can prove anything.
+    #[error(
+        "{0}, and in CI nothing may be skipped: run by `cargo xtask test`, or set WEIR_E2E_PROVIDER=other if this cluster is meant"
+    )]
+    Unfit(String),
+    /// What the cluster shows contradicts itself.
+    #[error("{0}")]
+    Odd(String),
     /// The API server refused or did not answer.
     #[error("asking the API server for {what}")]
     Api {
@@ -69,6 +83,14 @@ pub enum ClusterError {
         #[source]
         source: std::io::Error,
     },
+    /// A program did not end.
+    #[error("{command} did not end within {limit:?}")]
+    Hung {
+        /// The command line.
+        command: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// A program failed.
     #[error("{command} failed ({status}): {stderr}")]
     Failed {
@@ -87,21 +109,28 @@ pub struct Cluster {
     /// Client with the administrator's rights.
     pub client: kube::Client,
     kubeconfig: PathBuf,
+    /// Fixed at the start: whoever chooses another context meanwhile must not find the tests there.
+    context: String,
     kubectl: PathBuf,
 }
 
 impl Cluster {
-    /// Connects to the cluster that `KUBECONFIG` names, or to the one that `cargo xtask cluster up` made.
+    /// Connects to the cluster that `KUBECONFIG` names, or to the one that `cargo xtask cluster up` made; refuses one that
+    /// nobody has named for tests.
     pub async fn connect() -> Result<Self, ClusterError> {
         let kubeconfig = kubeconfig_path();
         if !kubeconfig.exists() {
             return Err(ClusterError::Missing(kubeconfig));
         }
-        let client = client(config(&kubeconfig).await?)?;
+        let current = read(&kubeconfig)?.current_context;
+        let named = std::env::var(permit::VARIABLE).ok();
+        let context = permit::check(&kubeconfig, current.as_deref(), &own_folder(), named.as_deref())?;
+        let client = client(config(&kubeconfig, &context).await?)?;
         Ok(Self {
             client,
             kubectl: kubectl_path(&kubeconfig),
             kubeconfig,
+            context,
         })
     }
 
@@ -109,7 +138,7 @@ impl Cluster {
     pub async fn connect_or_skip() -> Result<Option<Self>, ClusterError> {
         match Self::connect().await {
             Err(error @ ClusterError::Missing(_)) if !is_ci() => {
-                eprintln!("SKIPPED: {error}");
+                skip::loudly(&error.to_string());
                 Ok(None)
             }
             other => other.map(Some),
@@ -144,6 +173,27 @@ impl Cluster {
     /// Runs a program in a pod's first container and returns what it printed.
     pub async fn exec(&self, namespace: &str, pod: &str, program: &[&str]) -> Result<String, ClusterError> {
         let mut arguments = vec!["exec", "--namespace", namespace, pod, "--"];
+        arguments.extend(program);
+        self.kubectl(arguments).await
+    }
+
+    /// As [`Self::exec`], in the container of that name; `pod` may be `deployment/NAME`.
+    pub async fn exec_in(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        program: &[&str],
+    ) -> Result<String, ClusterError> {
+        let mut arguments = vec![
+            "exec",
+            "--namespace",
+            namespace,
+            pod,
+            "--container",
+            container,
+            "--",
+        ];
         arguments.extend(program);
         self.kubectl(arguments).await
     }
@@ -189,9 +239,17 @@ impl Cluster {
         })
     }
 
+    /// As [`Self::get_json`]; what is not there is null.
+    pub async fn find_json(&self, path: &str) -> Result<serde_json::Value, ClusterError> {
+        match self.get_json(path).await {
+            Err(ClusterError::Api { source, .. }) if is_absence(&source) => Ok(serde_json::Value::Null),
+            other => other,
+        }
+    }
+
     /// The same cluster with the rights of `token` alone.
     pub async fn with_token(&self, token: &str) -> Result<Self, ClusterError> {
-        let mut config = config(&self.kubeconfig).await?;
+        let mut config = config(&self.kubeconfig, &self.context).await?;
         let secret = serde_json::from_value(serde_json::json!({"token": token}));
         config.auth_info = secret.map_err(|source| ClusterError::Json {
             path: "a token".to_owned(),
@@ -250,7 +308,9 @@ impl Cluster {
     #[must_use]
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
-        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["--context", &self.context]);
         command
     }
 
@@ -261,18 +321,31 @@ impl Cluster {
     ) -> Result<String, ClusterError> {
         let mut command = self.kubectl_command();
         command.args(arguments);
-        output(&mut command, input).await
+        output(&mut command, input, KUBECTL_LIMIT).await
     }
 }
 
-async fn config(kubeconfig: &Path) -> Result<kube::Config, ClusterError> {
-    let fail = |source| ClusterError::Kubeconfig {
+fn is_absence(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn read(kubeconfig: &Path) -> Result<Kubeconfig, ClusterError> {
+    Kubeconfig::read_from(kubeconfig).map_err(|source| ClusterError::Kubeconfig {
         path: kubeconfig.to_owned(),
         source: Box::new(source),
+    })
+}
+
+async fn config(kubeconfig: &Path, context: &str) -> Result<kube::Config, ClusterError> {
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
     };
-    let file = Kubeconfig::read_from(kubeconfig).map_err(fail)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    config.map_err(fail)
+    let config = kube::Config::from_custom_kubeconfig(read(kubeconfig)?, &options).await;
+    config.map_err(|source| ClusterError::Kubeconfig {
+        path: kubeconfig.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn client(config: kube::Config) -> Result<kube::Client, ClusterError> {
@@ -282,41 +355,6 @@ fn client(config: kube::Config) -> Result<kube::Client, ClusterError> {
     })
 }
 
-/// Runs a program to its end with `input` as standard input; a failure carries what it said.
-pub async fn output(command: &mut Command, input: &str) -> Result<String, ClusterError> {
-    let line = describe(command.as_std());
-    let start = |source| ClusterError::Start {
-        program: line.clone(),
-        source,
-    };
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(start)?;
-    let stdin = child.stdin.take();
-    let feed = async move {
-        if let Some(mut stdin) = stdin {
-            // A program that does not read its input says why on its own.
-            if let Err(error) = stdin.write_all(input.as_bytes()).await {
-                eprintln!("standard input was not taken whole: {error}");
-            }
-        }
-    };
-    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
-    let output = output.map_err(start)?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(ClusterError::Failed {
-            command: line,
-            status: output.status,
-            stderr,
-        });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// The checkout that this test belongs to.
 #[must_use]
 pub fn checkout() -> PathBuf {
@@ -324,8 +362,9 @@ pub fn checkout() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+/// Where `cargo xtask cluster up` keeps its cluster.
+fn own_folder() -> PathBuf {
+    checkout().join("target/cluster")
 }
 
 fn kubeconfig_path() -> PathBuf {
@@ -333,51 +372,22 @@ fn kubeconfig_path() -> PathBuf {
     let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
     named
         .and_then(|value| std::env::split_paths(&value).next())
-        .unwrap_or_else(|| checkout().join("target/cluster/kubeconfig"))
+        .unwrap_or_else(|| own_folder().join("kubeconfig"))
 }
 
 /// The local cluster brings a kubectl of its own version.
 fn kubectl_path(kubeconfig: &Path) -> PathBuf {
-    let own = checkout().join("target/cluster/bin/kubectl");
-    let local = kubeconfig.starts_with(checkout().join("target/cluster"));
-    if local && own.exists() {
+    let own = kubeconfig.with_file_name("bin").join("kubectl");
+    if own.exists() {
         own
     } else {
         PathBuf::from("kubectl")
     }
 }
 
-fn describe(command: &std::process::Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Scenario: a program reads its input and prints.
-    /// Guarantees: all of it arrives, also when it is larger than a pipe holds.
-    #[tokio::test]
-    async fn output_large_input_comes_back_whole() {
-        let input = "x".repeat(1 << 20);
-        assert_eq!(output(&mut Command::new("cat"), &input).await.unwrap(), input);
-    }
-
-    /// Scenario: a program fails.
-    /// Guarantees: the error has the command line, the status and what the program said.
-    #[tokio::test]
-    async fn output_failure_says_what_the_program_said() {
-        let mut command = Command::new("sh");
-        let error = output(command.args(["-c", "echo remedy >&2; exit 3"]), "")
-            .await
-            .unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("sh -c") && text.contains("exit status: 3") && text.contains("remedy"),
-            "{text}"
-        );
-    }
 
     #[test]
     fn checkout_holds_this_crate() {

@@ -4,7 +4,13 @@ use std::path::PathBuf;
 
 use tokio::process::Command;
 
-use crate::cluster::{Cluster, ClusterError, checkout, output};
+use crate::cluster::{Cluster, ClusterError, checkout};
+use crate::command::{XTASK_LIMIT, output};
+use crate::process;
+use crate::skip;
+
+/// `other` says that the cluster is meant to be one without faults of our making, also in CI.
+const PROVIDER: &str = "WEIR_E2E_PROVIDER";
 
 /// The local cluster that `cargo xtask cluster up` made.
 #[derive(Debug, Clone)]
@@ -18,6 +24,27 @@ impl Harness {
     pub fn of(cluster: &Cluster) -> Option<Self> {
         let folder = cluster.kubeconfig().parent()?.to_path_buf();
         folder.join("state.json").exists().then_some(Self { folder })
+    }
+
+    /// As [`Self::of`]; where there is none, `why` is said aloud, and in CI it is an error.
+    pub fn require(cluster: &Cluster, why: &str) -> Result<Option<Self>, ClusterError> {
+        let harness = Self::of(cluster);
+        if harness.is_none() {
+            unfit(why)?;
+        }
+        Ok(harness)
+    }
+
+    /// The name of the node that was made without tracefs, with the harness; where there is none, that is said aloud, and
+    /// in CI it is an error.
+    pub fn require_masked(cluster: &Cluster) -> Result<Option<String>, ClusterError> {
+        let masked = Self::of(cluster).and_then(|harness| harness.masked_tracefs_node());
+        if masked.is_none() {
+            unfit(
+                "no node of this cluster is without tracefs: `cargo xtask cluster --provider local up --nodes 2 --masked-tracefs-node 2`",
+            )?;
+        }
+        Ok(masked)
     }
 
     /// Stops a component, by the name that `cargo xtask cluster status` shows: `apiserver`, `kubelet-node2`.
@@ -64,9 +91,14 @@ impl Harness {
         self.folder.join(node).join("weir")
     }
 
-    /// The node that was made without tracefs, if there is one.
-    #[must_use]
-    pub fn masked_tracefs_node(&self) -> Option<String> {
+    /// The node's own bpffs, where a pinned program or map would be.
+    pub fn bpffs(&self, node: &str) -> std::io::Result<PathBuf> {
+        let pid = std::fs::read_to_string(self.folder.join("pids").join(format!("holder-{node}")))?;
+        let pid = pid.split_whitespace().next().unwrap_or_default();
+        Ok(PathBuf::from(format!("/proc/{pid}/root/sys/fs/bpf")))
+    }
+
+    fn masked_tracefs_node(&self) -> Option<String> {
         let state = std::fs::read_to_string(self.folder.join("state.json")).ok()?;
         let state: serde_json::Value = serde_json::from_str(&state).ok()?;
         let number = state["maskedTracefsNode"].as_u64()?;
@@ -102,21 +134,18 @@ impl Harness {
     /// Kills every process of a pod's containers with SIGKILL, but not what holds its namespaces: what a crash does.
     pub fn kill_pod(&self, uid: &str) -> std::io::Result<()> {
         let mut killed = 0;
-        for process in std::fs::read_dir("/proc")? {
-            let folder = process?.path();
-            let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+        for process in process::of_pod(uid)? {
+            let Some(pid) = i32::try_from(process.pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+            else {
                 continue;
             };
-            // Either may be gone already.
-            let cgroup = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-            let command = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
-            let own = cgroup.contains(uid) || cgroup.contains(&uid.replace('-', "_"));
-            if own
-                && command.trim() != "pause"
-                && let Some(pid) = rustix::process::Pid::from_raw(pid)
-            {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
-                killed += 1;
+            match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                Ok(()) => killed += 1,
+                // It has ended since it was listed.
+                Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         if killed == 0 {
@@ -138,6 +167,15 @@ impl Harness {
             .current_dir(checkout())
             .args(["cluster", "--provider", "local"])
             .args(arguments);
-        output(&mut command, "").await.map(drop)
+        output(&mut command, "", XTASK_LIMIT).await.map(drop)
     }
+}
+
+fn unfit(why: &str) -> Result<(), ClusterError> {
+    let meant = std::env::var(PROVIDER).is_ok_and(|provider| provider == "other");
+    if skip::is_ci() && !meant {
+        return Err(ClusterError::Unfit(why.to_owned()));
+    }
+    skip::loudly(why);
+    Ok(())
 }

@@ -7,6 +7,8 @@ use std::fs;
 
 use aya::programs::{ProgramError, loaded_programs};
 
+use crate::process;
+
 /// Why the kernel's list is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramsError {
@@ -28,14 +30,9 @@ pub fn loaded() -> Result<BTreeSet<u32>, ProgramsError> {
 /// Ids of the programs that processes of the pod `uid` hold open.
 pub fn held_by(uid: &str) -> Result<BTreeSet<u32>, ProgramsError> {
     let mut held = BTreeSet::new();
-    for process in fs::read_dir("/proc").map_err(ProgramsError::Proc)? {
-        let folder = process.map_err(ProgramsError::Proc)?.path();
+    for process in process::of_pod(uid).map_err(ProgramsError::Proc)? {
         // A process or a descriptor that is gone by now holds nothing.
-        let cgroup = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-        if !cgroup.contains(uid) && !cgroup.contains(&uid.replace('-', "_")) {
-            continue;
-        }
-        let Ok(descriptors) = fs::read_dir(folder.join("fdinfo")) else {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fdinfo", process.pid)) else {
             continue;
         };
         for descriptor in descriptors.flatten() {

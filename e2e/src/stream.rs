@@ -1,10 +1,10 @@
 //! The consumer's side: events of one profile, read from the quick start's `JetStream`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, AckPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self};
 use futures::StreamExt;
 use serde_json::Value;
@@ -59,8 +59,28 @@ pub struct Event {
     pub id: String,
     /// The `UnifiedEvent`.
     pub data: Value,
-    /// When the broker stored it, in seconds since 1970.
+    /// When the broker stored it, in milliseconds since 1970.
     pub stored: i64,
+}
+
+impl Event {
+    /// The agent's life that it comes from; empty when its id is not as specified.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        self.id.split('/').next().unwrap_or_default()
+    }
+
+    /// Its sequence number in that life.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        self.id.rsplit('/').next()?.parse().ok()
+    }
+
+    /// The node whose agent published it.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        self.data["node"].as_str().unwrap_or_default()
+    }
 }
 
 /// The events of one profile so far.
@@ -76,6 +96,15 @@ pub struct Events {
 impl Events {
     /// Begins at the stream's first message of `profile`, or of all when it is `*`.
     pub async fn of(cluster: &Cluster, profile: &str) -> Result<Self, StreamError> {
+        Self::with(cluster, profile, DeliverPolicy::All).await
+    }
+
+    /// Begins with what is stored from now on.
+    pub async fn from_now(cluster: &Cluster, profile: &str) -> Result<Self, StreamError> {
+        Self::with(cluster, profile, DeliverPolicy::New).await
+    }
+
+    async fn with(cluster: &Cluster, profile: &str, begin: DeliverPolicy) -> Result<Self, StreamError> {
         let (forward, port) = forward(cluster).await?;
         let client = async_nats::connect(format!("127.0.0.1:{port}"))
             .await
@@ -86,6 +115,7 @@ impl Events {
         let config = pull::Config {
             filter_subject: format!("{PREFIX}.{profile}.>"),
             ack_policy: AckPolicy::None,
+            deliver_policy: begin,
             memory_storage: true,
             inactive_threshold: Duration::from_mins(10),
             ..pull::Config::default()
@@ -121,11 +151,8 @@ impl Events {
             let mut count = 0;
             while let Some(message) = batch.next().await {
                 let message = message.map_err(broker("reading"))?;
-                let stored = message
-                    .info()
-                    .map_err(broker("reading"))?
-                    .published
-                    .unix_timestamp();
+                let published = message.info().map_err(broker("reading"))?.published;
+                let stored = published.unix_timestamp() * 1000 + i64::from(published.millisecond());
                 let events: Vec<Value> =
                     serde_json::from_slice(&message.payload).map_err(|source| StreamError::Message {
                         subject: message.subject.to_string(),
@@ -205,9 +232,29 @@ impl Events {
         let ids: BTreeSet<(&str, &str)> = self
             .all
             .iter()
-            .map(|event| (event.data["node"].as_str().unwrap_or_default(), event.id.as_str()))
+            .map(|event| (event.node(), event.id.as_str()))
             .collect();
         ids.len() as u64
+    }
+
+    /// What of the sequence numbers is not contiguous, per node and life of its agent; empty when nothing is missing.
+    #[must_use]
+    pub fn holes(&self) -> Vec<String> {
+        let mut numbers: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
+        for event in &self.all {
+            let life = numbers.entry((event.node(), event.epoch())).or_default();
+            life.extend(event.seq());
+        }
+        let holes = numbers.into_iter().filter_map(|((node, epoch), numbers)| {
+            let (first, last) = (*numbers.first()?, *numbers.last()?);
+            let missing: Vec<u64> = (first..=last)
+                .filter(|number| !numbers.contains(number))
+                .take(10)
+                .collect();
+            (!missing.is_empty())
+                .then(|| format!("{node} in epoch {epoch} lacks {missing:?} of {first} to {last}"))
+        });
+        holes.collect()
     }
 }
 

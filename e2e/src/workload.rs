@@ -101,7 +101,7 @@ impl Workload {
             "kind": "Pod",
             "metadata": {"name": self.name, "namespace": self.namespace, "labels": self.labels, "ownerReferences": self.owners},
             "spec": {
-                "nodeSelector": self.node.as_ref().map(|node| json!({"kubernetes.io/hostname": node})),
+                "affinity": self.node.as_ref().map(|node| on_node(node)),
                 "tolerations": [{"operator": "Exists"}],
                 "terminationGracePeriodSeconds": 1,
                 "containers": [{
@@ -113,6 +113,15 @@ impl Workload {
             },
         })
     }
+}
+
+/// By the node's name: the hostname that its label has may be another.
+#[must_use]
+pub fn on_node(node: &str) -> Value {
+    let field = json!({"key": "metadata.name", "operator": "In", "values": [node]});
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [field]}],
+    }}})
 }
 
 fn judge(pod: &Pod) -> Probe<Pod> {
@@ -213,13 +222,10 @@ mod tests {
             .on("node2")
             .label("app", "web")
             .manifest();
-        assert_eq!(
-            manifest["spec"]["nodeSelector"]["kubernetes.io/hostname"],
-            "node2"
-        );
+        assert_eq!(manifest["spec"]["affinity"], on_node("node2"));
         assert_eq!(manifest["metadata"]["labels"]["app"], "web");
         assert_eq!(
-            Workload::new("ns", "p").manifest()["spec"]["nodeSelector"],
+            Workload::new("ns", "p").manifest()["spec"]["affinity"],
             Value::Null
         );
     }

@@ -10,7 +10,7 @@ use weir_e2e::profile::condition;
 use weir_e2e::programs;
 use weir_e2e::scenario::{self, BASELINE, TestResult, World};
 use weir_e2e::stream::{Events, is_exec_of};
-use weir_e2e::wait::{Probe, until};
+use weir_e2e::wait::{Probe, holds, until};
 use weir_e2e::workload::Workload;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -29,9 +29,9 @@ fn spec(namespace: &str, kind: &str) -> Value {
     })
 }
 
-/// Waits until `hook` is attached on every node, or on none.
-async fn until_hook(world: &World, hook: &str, attached: bool) -> TestResult {
-    for node in &world.nodes {
+/// Waits until `hook` is attached on each of `nodes`, or on none.
+async fn until_hook(world: &World, nodes: &[String], hook: &str, attached: bool) -> TestResult {
+    for node in nodes {
         let what = format!(
             "{hook} on {node} to be {}",
             if attached { "attached" } else { "gone" }
@@ -48,9 +48,9 @@ async fn until_hook(world: &World, hook: &str, attached: bool) -> TestResult {
     Ok(())
 }
 
-/// Scenario: two profiles of different kinds; one is deleted; the other is suspended, made a dry run, and expires; then
+/// Scenario: two profiles of different kinds, one of them for one node; that one is deleted; the other is suspended, made a dry run, and expires; then
 /// it, the last one, is deleted.
-/// Guarantees: a deleted, suspended or expired profile's hooks go, others' stay and go on delivering; a dry run counts
+/// Guarantees: a kind's hook is attached on the matching node only; a deleted, suspended or expired profile's hooks go, others' stay and go on delivering; a dry run counts
 /// and delivers nothing; each state is told in the status; after the last profile neither `DaemonSet` nor pods, nor a
 /// BPF program that agents held, nor anything in the nodes' state folders is left.
 #[tokio::test]
@@ -71,15 +71,35 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
             .start(&world.cluster)
             .await?;
         let execs = world.profile("execs", spec(&namespace, "process.exec")).await?;
-        let opens = world.profile("opens", spec(&namespace, "file.open")).await?;
+        let (chosen, others) = world.agent_nodes.split_at(world.agent_nodes.len().min(1));
+        let mut of_one = spec(&namespace, "file.open");
+        let hostname = world.hostname(&chosen[0]);
+        of_one["nodes"] = json!({"selector": {"matchLabels": {"kubernetes.io/hostname": hostname}}});
+        let opens = world.profile("opens", of_one).await?;
         execs.until_ready(READY_LIMIT).await?;
         opens.until_ready(READY_LIMIT).await?;
-        until_hook(world, EXEC_HOOK, true).await?;
-        until_hook(world, OPEN_HOOK, true).await?;
+        let all = &world.agent_nodes[..];
+        until_hook(world, all, EXEC_HOOK, true).await?;
+        until_hook(world, chosen, OPEN_HOOK, true).await?;
+        // The quick start asked for it everywhere, and is gone.
+        until_hook(world, others, OPEN_HOOK, false).await?;
+        holds("the hook on one node only", Duration::from_secs(2), || async {
+            for node in others {
+                match agent::attached(&world.cluster, node).await {
+                    Ok(hooks) if hooks.iter().any(|name| name == OPEN_HOOK) => {
+                        return Probe::Never(format!("{OPEN_HOOK} is attached on {node}"));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Probe::Never(error.to_string()),
+                }
+            }
+            Probe::Done(())
+        })
+        .await?;
 
         opens.delete().await?;
-        until_hook(world, OPEN_HOOK, false).await?;
-        until_hook(world, EXEC_HOOK, true).await?;
+        until_hook(world, chosen, OPEN_HOOK, false).await?;
+        until_hook(world, all, EXEC_HOOK, true).await?;
         let mut events = Events::of(&world.cluster, &execs.name).await?;
         let run = async |marker: &str| {
             let program = ["/bin/echo", marker];
@@ -101,7 +121,7 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
         execs
             .until_condition("Ready", "True", Some("Suspended"), READY_LIMIT)
             .await?;
-        until_hook(world, EXEC_HOOK, false).await?;
+        until_hook(world, all, EXEC_HOOK, false).await?;
         run("suspended").await?;
 
         execs.edit(with("mode", "DryRun")).await?;
@@ -146,7 +166,7 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
         execs
             .until_condition("Ready", "True", Some("Expired"), READY_LIMIT)
             .await?;
-        until_hook(world, EXEC_HOOK, false).await?;
+        until_hook(world, all, EXEC_HOOK, false).await?;
 
         let mut programs = BTreeSet::new();
         let harness = Harness::of(&world.cluster);
@@ -181,7 +201,7 @@ async fn hooks_go_with_what_needs_them_and_agents_with_the_last_profile() -> Tes
                 },
             )
             .await?;
-            for node in &world.nodes {
+            for node in &world.agent_nodes {
                 let folder = harness.weir_folder(node);
                 let left: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
                 assert!(left.is_empty(), "{} holds {left:?}", folder.display());

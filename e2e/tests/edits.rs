@@ -1,5 +1,6 @@
 //! Edits are seamless: under a steady flood, nothing restarts, nothing is lost, and each event names who admitted it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,12 +14,15 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const DELIVERY_LIMIT: Duration = Duration::from_secs(30);
 const EDITS: usize = 100;
 
-/// Odd generations admit `true`, even ones `false`.
+/// A program that every generation admits; the flood numbers its runs.
+const NUMBERED: &str = "echo";
+
+/// Odd generations admit `true`, even ones `false`, all of them [`NUMBERED`].
 fn spec(namespace: &str, generation: usize) -> Value {
     let comm = program(generation as u64);
     json!({
         "workloads": {"namespaces": [namespace], "host": "Exclude"},
-        "events": [{"name": "execs", "kind": "process.exec", "match": {"comm": [comm]}}],
+        "events": [{"name": "execs", "kind": "process.exec", "match": {"comm": [comm, NUMBERED]}}],
     })
 }
 
@@ -26,15 +30,16 @@ fn program(generation: u64) -> &'static str {
     if generation % 2 == 1 { "true" } else { "false" }
 }
 
-/// Scenario: a pod on each node starts two programs in turn, without end; the profile is edited 100 times, and each
-/// generation admits the other program.
+/// Scenario: a pod on each node starts three programs in turn, without end; the profile is edited 100 times; each
+/// generation admits one of two of them and the third, whose runs are numbered.
 /// Guarantees: no agent restarts; each event's generation admits its program; the ledger's identities hold on every
-/// node; what it counts as acknowledged is what the stream holds, without gap and without a second copy.
+/// node; what it counts as acknowledged is what the stream holds, without a second copy and without a hole in the sequence;
+/// of what every generation admits, no run is missing.
 #[tokio::test]
 async fn hundred_edits_under_a_flood_lose_nothing_and_restart_nothing() -> TestResult {
     scenario::run("edits", async |world| {
         let namespace = world.namespace("ns", &json!({})).await?.name;
-        let flood = "trap exit TERM; while [ ! -e /tmp/stop ]; do /bin/true; /bin/false; usleep 20000; done; sleep 3600 & wait $!";
+        let flood = "trap exit TERM; i=0; while [ ! -e /tmp/stop ]; do /bin/true; /bin/false; /bin/echo $i; i=$((i+1)); usleep 20000; done; sleep 3600 & wait $!";
         let profile = world.profile("flood", spec(&namespace, 1)).await?;
         profile.until_ready(READY_LIMIT).await?;
         for node in &world.nodes {
@@ -65,12 +70,26 @@ async fn hundred_edits_under_a_flood_lose_nothing_and_restart_nothing() -> TestR
         let mut events = Events::of(&world.cluster, &profile.name).await?;
         events.until_count(acked, DELIVERY_LIMIT).await?;
         assert_eq!(events.distinct(), acked);
+        assert_eq!(events.all.len() as u64, acked, "an event came twice");
+        assert_eq!(events.holes(), Vec::<String>::new());
         println!("{acked} events of {EDITS} edits");
-        let mut generations = std::collections::BTreeSet::new();
+        let mut generations = BTreeSet::new();
+        let mut numbers: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         for event in &events.all {
             let generation: u64 = event.data["generation"].as_str().unwrap_or_default().parse()?;
-            assert_eq!(event.data["process"]["comm"], program(generation), "{}", event.data);
             generations.insert(generation);
+            if event.data["process"]["comm"] == NUMBERED {
+                let number = event.data["processExec"]["args"][1].as_str().unwrap_or_default();
+                numbers.entry(event.node()).or_default().insert(number.parse()?);
+            } else {
+                assert_eq!(event.data["process"]["comm"], program(generation), "{}", event.data);
+            }
+        }
+        for node in &world.nodes {
+            let numbers = numbers.get(node.as_str()).ok_or("a node delivered no numbered run")?;
+            let (first, last) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
+            println!("{node}: runs {first} to {last}");
+            assert_eq!(numbers.len() as u64, last - first + 1, "{node} lacks a run between {first} and {last}");
         }
         assert!(generations.len() > 10, "the flood met only the generations {generations:?}");
         Ok(())

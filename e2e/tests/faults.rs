@@ -1,23 +1,30 @@
-//! Parts fail: the operator, the API server, an agent. They disturb everything else, and so run one after the other.
+//! Parts fail: the operator, the API server, an agent, a node's network. They disturb everything else, and so run one after the other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use weir_e2e::agent::{self, Counts};
 use weir_e2e::harness::Harness;
-use weir_e2e::profile::{Profile, condition};
+use weir_e2e::operator;
+use weir_e2e::profile::{condition, is_current};
 use weir_e2e::scenario::{self, TestResult, World};
-use weir_e2e::stream::{Events, is_exec_of};
+use weir_e2e::stream::{Event, Events, is_exec_of};
 use weir_e2e::wait::{Probe, holds, until};
 use weir_e2e::workload::Workload;
 
 const READY_LIMIT: Duration = Duration::from_secs(45);
 const EVENT_LIMIT: Duration = Duration::from_secs(20);
-/// The operator starts anew, and looks at definitions every 30 s; the kubelet tries to pull.
-const SETTINGS_LIMIT: Duration = Duration::from_secs(90);
 const FAILOVER_LIMIT: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_mins(1);
+/// Into the outage, by when agents have noticed it.
+const KILL_AFTER: Duration = Duration::from_secs(15);
+/// Between two events that the broker stored of a node whose pods tick five times a second.
+const LARGEST_GAP: i64 = 3_000;
+/// What the kubelet's silence takes to be noticed, and what the operator makes of it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/weir-system/leases/weir-operator";
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -41,30 +48,36 @@ async fn holder(world: &World) -> Result<String, weir_e2e::cluster::ClusterError
         .to_owned())
 }
 
-/// Scenario: the leading operator is killed with SIGKILL, so that it cannot let go of its Lease.
-/// Guarantees: the other one leads within 20 s and takes up an edit; no agent is restarted or becomes unready.
+/// Scenario: the leading operator is killed with SIGKILL, so that it cannot let go of its Lease; a profile is edited at once.
+/// Guarantees: another one leads, and the status speaks of the edit, within 20 s of the kill; no agent is restarted or
+/// becomes unready.
 #[tokio::test]
 async fn killed_operator_is_replaced_within_twenty_seconds() -> TestResult {
     let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("operator-killed", async |world| {
-        let Some(harness) = Harness::of(&world.cluster) else {
-            eprintln!("SKIPPED: only the local provider can kill a pod's processes");
+        let Some(harness) = Harness::require(
+            &world.cluster,
+            "only the local provider can kill a pod's processes",
+        )?
+        else {
             return Ok(());
         };
+        world.operator_may_restart();
         world.baseline().await?;
         let profile = world.profile("p", spec("nowhere")).await?;
         profile.until_ready(READY_LIMIT).await?;
         let agents = agent::pods(&world.cluster).await?;
         let leader = holder(world).await?;
         let pod = leader.rsplit_once('_').map_or(leader.as_str(), |(pod, _)| pod);
-        let path = format!("/api/v1/namespaces/weir-system/pods/{pod}");
-        let uid = world.cluster.get_json(&path).await?["metadata"]["uid"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let operators = operator::pods(&world.cluster).await?;
+        let pod = operators.iter().find(|other| other.name == pod);
         let killed = Instant::now();
-        harness.kill_pod(&uid)?;
-        until("another holder of the Lease", FAILOVER_LIMIT, || async {
+        harness.kill_pod(&pod.ok_or("the Lease's holder is no pod")?.uid)?;
+        let mut edited = spec("nowhere");
+        edited["priority"] = json!(1);
+        profile.edit(edited).await?;
+        let left = || FAILOVER_LIMIT.saturating_sub(killed.elapsed());
+        until("another holder of the Lease", left(), || async {
             let now = holder(world).await;
             now.map(|now| Probe::when(now != leader && !now.is_empty(), (), now))
         })
@@ -73,9 +86,13 @@ async fn killed_operator_is_replaced_within_twenty_seconds() -> TestResult {
             "another operator leads {:.1} s after the kill",
             killed.elapsed().as_secs_f64()
         );
-        let mut edited = spec("nowhere");
-        edited["priority"] = json!(1);
-        profile.edit(edited).await?;
+        profile
+            .until("a status that speaks of the edit", left(), is_current)
+            .await?;
+        println!(
+            "the edit's status is there {:.1} s after the kill",
+            killed.elapsed().as_secs_f64()
+        );
         profile.until_ready(READY_LIMIT).await?;
         assert_eq!(agent::pods(&world.cluster).await?, agents, "an agent noticed");
         Ok(())
@@ -83,40 +100,53 @@ async fn killed_operator_is_replaced_within_twenty_seconds() -> TestResult {
     .await
 }
 
-/// Scenario: the API server is stopped for 60 s while pods start programs; a profile is edited as soon as it is back.
-/// Guarantees: events are stored by the broker throughout the outage; no agent is restarted; the edit's status
-/// converges; every tick of the outage arrived.
+/// Scenario: the API server is stopped for 60 s while pods start programs in a namespace that a profile selects and in one
+/// that it does not; in the midst of it the last node's agent is killed; the profile is edited as soon as the server is back.
+/// Guarantees: of the other nodes, events are stored by the broker throughout, at most 3 s apart, and no tick is missing;
+/// the killed agent comes back from its cache and delivers while the server is still away, in scope only; no other agent is
+/// restarted; the edit's status converges.
 #[tokio::test]
 async fn agents_deliver_without_the_api_server_and_status_converges_after_it() -> TestResult {
     let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("api-outage", async |world| {
-        let Some(harness) = Harness::of(&world.cluster) else {
-            eprintln!("SKIPPED: only the local provider can stop an API server");
+        let Some(harness) = Harness::require(&world.cluster, "only the local provider can stop an API server")? else {
             return Ok(());
         };
+        // A leader that cannot renew its Lease ends.
+        world.operator_may_restart();
         let namespace = world.namespace("ns", &json!({})).await?.name;
+        let outside = world.namespace("outside", &json!({})).await?.name;
         let profile = world.profile("ticks", spec(&namespace)).await?;
         profile.until_ready(READY_LIMIT).await?;
         for node in &world.nodes {
-            Workload::new(&namespace, node)
-                .on(node)
-                .script(TICKING)
-                .start(&world.cluster)
-                .await?;
+            for namespace in [&namespace, &outside] {
+                Workload::new(namespace, node).on(node).script(TICKING).start(&world.cluster).await?;
+            }
         }
+        let mut events = Events::of(&world.cluster, &profile.name).await?;
+        for node in &world.nodes {
+            events.until("a tick of each node", EVENT_LIMIT, |event| event.node() == node).await?;
+        }
+        let (killed, others) = world.nodes.split_last().ok_or("the cluster has no node")?;
         let before = agent::pods(&world.cluster).await?;
+        let epoch = agent::report(&world.cluster, killed).await?["status"]["epoch"].to_string();
         harness.stop("apiserver").await?;
-        let from = k8s_openapi::jiff::Timestamp::now().as_second();
-        let outage = holds("the API server's absence", OUTAGE, || async {
-            let answer = world.cluster.get_raw("/readyz").await;
-            std::convert::identity::<Result<_, std::convert::Infallible>>(Ok(Probe::when(
-                answer.is_err(),
-                (),
-                "an answer",
-            )))
-        })
-        .await;
-        let to = k8s_openapi::jiff::Timestamp::now().as_second();
+        let from = now_millis();
+        let absent = |what, period| {
+            holds(what, period, || async {
+                let answer = world.cluster.get_raw("/readyz").await;
+                Probe::when(answer.is_err(), (), "an answer")
+            })
+        };
+        // Whatever comes of it, the server is started again.
+        let outage = async {
+            absent("the API server's absence", KILL_AFTER).await?;
+            harness.kill_pod(&before[killed].uid)?;
+            absent("the API server's further absence", OUTAGE.saturating_sub(KILL_AFTER)).await?;
+            Ok(())
+        };
+        let outage: TestResult = outage.await;
+        let to = now_millis();
         harness.start("apiserver").await?;
         outage?;
         until("the API server to be back", READY_LIMIT, || async {
@@ -128,59 +158,78 @@ async fn agents_deliver_without_the_api_server_and_status_converges_after_it() -
         edited["priority"] = json!(1);
         profile.edit(edited).await?;
         profile.until_ready(Duration::from_secs(90)).await?;
-        let uids = |pods: &std::collections::BTreeMap<String, agent::AgentPod>| {
-            pods.values()
-                .map(|pod| (pod.uid.clone(), pod.restarts))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            uids(&agent::pods(&world.cluster).await?),
-            uids(&before),
-            "an agent was restarted"
-        );
+        let mut expected: BTreeMap<_, _> =
+            before.iter().map(|(node, pod)| (node, (pod.uid.as_str(), pod.restarts))).collect();
+        if let Some((_, restarts)) = expected.get_mut(killed) {
+            *restarts += 1;
+        }
+        let after = agent::pods(&world.cluster).await?;
+        let after: BTreeMap<_, _> = after.iter().map(|(node, pod)| (node, (pod.uid.as_str(), pod.restarts))).collect();
+        assert_eq!(after, expected, "an agent was restarted that was not killed");
 
+        // The way to the broker was by way of the API server.
         let mut events = Events::of(&world.cluster, &profile.name).await?;
         events.read().await?;
-        for node in &world.nodes {
-            let during: Vec<_> = events
-                .all
-                .iter()
-                .filter(|event| {
-                    event.data["node"] == node.as_str() && (from + 5..to - 5).contains(&event.stored)
-                })
-                .collect();
-            println!("{} events of {node} were stored during the outage", during.len());
-            let seconds: std::collections::BTreeSet<i64> = during.iter().map(|event| event.stored).collect();
-            assert!(
-                i64::try_from(seconds.len())? > (to - from - 10) / 2,
-                "{node} delivered in {} seconds only",
-                seconds.len()
-            );
-            let numbers: std::collections::BTreeSet<u64> = events
-                .all
-                .iter()
-                .filter(|event| event.data["node"] == node.as_str())
-                .filter_map(|event| {
-                    event.data["processExec"]["args"][1]
-                        .as_str()?
-                        .strip_prefix("tick-")?
-                        .parse()
-                        .ok()
-                })
-                .collect();
-            let (first, last) = (
-                numbers.first().copied().unwrap_or(0),
-                numbers.last().copied().unwrap_or(0),
-            );
-            assert_eq!(
-                numbers.len() as u64,
-                last - first + 1,
-                "{node} lost a tick between {first} and {last}"
-            );
+        for node in others {
+            check_outage(&events, node, from, to)?;
         }
+        let of_new_life = |event: &&Event| event.node() == killed && event.epoch() != epoch && event.stored < to;
+        let during: Vec<&Event> = events.all.iter().filter(of_new_life).collect();
+        let first = during.first().ok_or("the killed agent delivered nothing before the API server was back")?;
+        println!(
+            "the killed agent delivered {} events before the API server was back, from {:.1} s after the outage's begin on",
+            during.len(),
+            f64::from(i32::try_from(first.stored - from)?) / 1000.0
+        );
+        let foreign = events.all.iter().find(|event| event.data["workload"]["namespace"] != namespace.as_str());
+        assert!(foreign.is_none(), "out of scope: {foreign:?}");
         Ok(())
     })
     .await
+}
+
+fn now_millis() -> i64 {
+    k8s_openapi::jiff::Timestamp::now().as_millisecond()
+}
+
+/// Of a node whose agent was left alone: events were stored throughout, and no tick is missing.
+fn check_outage(events: &Events, node: &str, from: i64, to: i64) -> TestResult {
+    let of_node = || events.all.iter().filter(|event| event.node() == node);
+    let mut times: Vec<i64> = of_node()
+        .map(|event| event.stored)
+        .filter(|stored| (from..to).contains(stored))
+        .collect();
+    times.extend([from, to]);
+    times.sort_unstable();
+    let gap = times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or(i64::MAX);
+    println!(
+        "{} events of {node} were stored during the outage, at most {gap} ms apart",
+        times.len() - 2
+    );
+    assert!(gap <= LARGEST_GAP, "{node} delivered nothing for {gap} ms");
+    let numbers: BTreeSet<u64> = of_node().filter_map(tick).collect();
+    let (first, last) = (
+        numbers.first().copied().ok_or("no tick is there")?,
+        numbers.last().copied().unwrap_or(0),
+    );
+    assert_eq!(
+        numbers.len() as u64,
+        last - first + 1,
+        "{node} lost a tick between {first} and {last}"
+    );
+    Ok(())
+}
+
+fn tick(event: &Event) -> Option<u64> {
+    event.data["processExec"]["args"][1]
+        .as_str()?
+        .strip_prefix("tick-")?
+        .parse()
+        .ok()
 }
 
 /// Scenario: an agent is killed with SIGKILL while pods start programs.
@@ -191,8 +240,11 @@ async fn agents_deliver_without_the_api_server_and_status_converges_after_it() -
 async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> TestResult {
     let _alone = ONE_AT_A_TIME.lock().await;
     scenario::run("agent-killed", async |world| {
-        let Some(harness) = Harness::of(&world.cluster) else {
-            eprintln!("SKIPPED: only the local provider can kill a pod's processes");
+        let Some(harness) = Harness::require(
+            &world.cluster,
+            "only the local provider can kill a pod's processes",
+        )?
+        else {
             return Ok(());
         };
         let node = world.nodes.last().ok_or("the cluster has no node")?;
@@ -213,7 +265,18 @@ async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> 
         let epoch = agent::report(&world.cluster, node).await?["status"]["epoch"].clone();
         let claimed = Counts::of(&agent::cut(&world.cluster, &pod.name).await?, &profile.name).get("acked");
         assert!(claimed > 0);
+        let killed = Timestamp::now();
         harness.kill_pod(&pod.uid)?;
+        // In seconds, as conditions are. It need not be seen while it is False: when it came back is told, too.
+        let said = profile.until("a status that says so", READY_LIMIT, |object| {
+            let ready = condition(object, "Ready");
+            let since = ready["lastTransitionTime"]
+                .as_str()
+                .and_then(|time| time.parse::<Timestamp>().ok());
+            ready["status"] == "False" || since.is_some_and(|since| since.as_second() >= killed.as_second())
+        });
+        let said = said.await?;
+        println!("the status after the kill: {}", condition(&said, "Ready"));
         until("the agent's new life", READY_LIMIT, || async {
             let report = agent::report(&world.cluster, node).await;
             report.map(|report| {
@@ -227,15 +290,13 @@ async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> 
         assert_eq!((after.uid, after.restarts), (pod.uid, pod.restarts + 1));
         profile.until_ready(READY_LIMIT).await?;
 
-        let epoch_of =
-            |event: &weir_e2e::stream::Event| event.id.split('/').next().unwrap_or_default().to_owned();
         let old = epoch.to_string();
         events
             .until("an event of the new life", EVENT_LIMIT, |event| {
-                epoch_of(event) != old
+                event.epoch() != old
             })
             .await?;
-        let of_old = events.all.iter().filter(|event| epoch_of(event) == old).count() as u64;
+        let of_old = events.all.iter().filter(|event| event.epoch() == old).count() as u64;
         assert!(
             of_old >= claimed,
             "{claimed} were claimed delivered, {of_old} are there"
@@ -246,83 +307,60 @@ async fn killed_agent_comes_back_and_has_claimed_nothing_that_is_not_there() -> 
     .await
 }
 
-async fn bad_settings(world: &World, baseline: &Profile) -> TestResult {
-    for (settings, reason) in [
-        (
-            json!({"agent": {"image": "registry.invalid/weir-agent:1"}}),
-            "ImagePullFailed",
-        ),
-        (
-            json!({"agent": {"resources": {"requests": {"memory": "4Ti"}, "limits": {"memory": "4Ti"}}}}),
-            "AgentsUnschedulable",
-        ),
-    ] {
-        world.operator_settings(&settings).await?;
-        let object = baseline
-            .until_condition("Degraded", "True", Some(reason), SETTINGS_LIMIT)
-            .await?;
-        let status = &object["status"];
-        let all_but_one = status["nodes"]["live"] == world.nodes.len() - 1;
-        if condition(&object, "Ready")["reason"] != reason || !all_but_one {
-            return Err(format!("all but one are to be live, and Ready to say {reason}: {status}").into());
-        }
-    }
-    Ok(())
+/// The node to cut off: one without the broker where there is such, and never the only one with an operator.
+async fn to_cut_off(world: &World) -> TestResult<String> {
+    let operators = operator::pods(&world.cluster).await?;
+    let broker = world
+        .cluster
+        .get_json("/api/v1/namespaces/weir-nats/pods/nats-0")
+        .await?;
+    let mut nodes: Vec<&String> = world
+        .nodes
+        .iter()
+        .filter(|node| operators.iter().any(|operator| operator.node != **node))
+        .collect();
+    nodes.sort_by_key(|node| broker["spec"]["nodeName"] == node.as_str());
+    Ok((*nodes.first().ok_or("no node has an operator beside it")?).clone())
 }
 
-/// Scenario: the operator is told an image for agents that cannot be pulled, and then a request that no node can meet.
-/// Guarantees: each is told as the profile's reason, with the node; only one node is without an agent meanwhile; with
-/// right settings all recover.
+/// Scenario: a node is cut off from everything else, and joined again.
+/// Guarantees: within 90 s it is counted as stale, with `AgentStale` and its name, and the profile is not ready; after it
+/// is back, it is.
 #[tokio::test]
-async fn agents_that_cannot_start_are_told_and_only_one_node_waits_for_them() -> TestResult {
+async fn silent_node_is_stale_within_ninety_seconds() -> TestResult {
     let _alone = ONE_AT_A_TIME.lock().await;
-    scenario::run("settings", async |world| {
+    scenario::run("partition", async |world| {
+        let Some(harness) = Harness::require(&world.cluster, "only the local provider can cut a node off")?
+        else {
+            return Ok(());
+        };
+        // An operator on that node cannot renew its Lease.
+        world.operator_may_restart();
         let baseline = world.baseline().await?;
-        // An agent that was not available yet would be replaced at once, whatever else is unavailable.
-        agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
-        let told = bad_settings(world, &baseline).await;
-        // In any case: every other scenario needs agents.
-        world.operator_settings(&json!({"agent": {}})).await?;
-        agent::until_available(&world.cluster, world.nodes.len(), SETTINGS_LIMIT).await?;
-        baseline.until_ready(SETTINGS_LIMIT).await?;
-        told
-    })
-    .await
-}
-
-/// Scenario: the definition of profiles is one of another version; then the right one is applied.
-/// Guarantees: every profile says so, and which command helps; agents go on; it is over soon after the right one is there.
-#[tokio::test]
-async fn definition_of_another_version_is_told_by_every_profile() -> TestResult {
-    let _alone = ONE_AT_A_TIME.lock().await;
-    scenario::run("definitions", async |world| {
-        let baseline = world.baseline().await?;
-        let agents = agent::pods(&world.cluster).await?;
-        let other = [
-            "annotate",
-            "customresourcedefinition/collectorprofiles.weir.dev",
-            "weir.dev/schema-digest=0000000000000000",
-            "--overwrite",
-        ];
-        world.cluster.kubectl(other).await?;
-        let object = baseline
-            .until_condition("Degraded", "True", Some("CrdTooOld"), SETTINGS_LIMIT)
-            .await?;
-        let message = condition(&object, "Degraded")["message"].to_string();
-        assert!(message.contains("collectorprofiles.weir.dev"), "{message}");
-        assert_eq!(
-            condition(&object, "Ready")["status"],
-            "True",
-            "{}",
-            object["status"]
-        );
-        world.install().await?;
-        baseline
-            .until("the definition to fit", SETTINGS_LIMIT, |object| {
-                condition(object, "Degraded")["reason"] != "CrdTooOld"
+        let node = to_cut_off(world).await?;
+        let cut = Instant::now();
+        harness.partition(&node).await?;
+        let stale = baseline
+            .until("the silent node to be stale", SILENCE_LIMIT, |object| {
+                object["status"]["nodes"]["stale"] == 1 && condition(object, "Ready")["status"] == "False"
             })
-            .await?;
-        assert_eq!(agent::pods(&world.cluster).await?, agents);
+            .await;
+        println!(
+            "told {:.1} s after {node} was cut off",
+            cut.elapsed().as_secs_f64()
+        );
+        // Before anything is judged: every other scenario needs the node.
+        harness.heal(&node).await?;
+        let object = stale?;
+        let problems = object["status"]["problems"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let problem = problems.iter().find(|problem| problem["reason"] == "AgentStale");
+        let problem = problem.ok_or_else(|| format!("AgentStale is not told: {problems:?}"))?;
+        assert_eq!(problem["examples"], json!([node]), "{problem}");
+        baseline.until_ready(SILENCE_LIMIT).await?;
+        agent::until_on(&world.cluster, &world.agent_nodes, READY_LIMIT).await?;
         Ok(())
     })
     .await

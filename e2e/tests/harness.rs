@@ -6,21 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use weir_e2e::cluster::Cluster;
+use weir_e2e::node;
 use weir_e2e::wait::{Probe, until};
 use weir_e2e::workload::{TestNamespace, Workload};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
-
-/// Names of all nodes that run pods.
-async fn nodes(cluster: &Cluster) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.taints[*].effect}{'\\n'}{end}";
-    let text = cluster.kubectl(["get", "nodes", "--output", path]).await?;
-    let free = text.lines().filter(|line| !line.contains("NoSchedule"));
-    Ok(free
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect())
-}
 
 /// Scenario: a pod on each node serves a file, behind a service.
 /// Guarantees: logs and exec work on each node; each pod reaches each other's service by name; a name outside the
@@ -31,7 +21,7 @@ async fn pods_of_all_nodes_reach_each_other_by_service_name() -> TestResult {
         return Ok(());
     };
     let namespace = TestNamespace::create(&cluster, "harness-services", &json!({})).await?;
-    let nodes = nodes(&cluster).await?;
+    let nodes = node::list(&cluster).await?.workloads;
     assert!(!nodes.is_empty());
     for node in &nodes {
         let script = "echo serving; mkdir /www; hostname >/www/name; exec httpd -f -p 8080 -h /www";

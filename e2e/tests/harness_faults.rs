@@ -19,8 +19,7 @@ async fn api_server_restart_keeps_pods_and_audit_log_counts_writes() -> TestResu
     let Some(cluster) = Cluster::connect_or_skip().await? else {
         return Ok(());
     };
-    let Some(harness) = Harness::of(&cluster) else {
-        eprintln!("SKIPPED: only the local provider can stop an API server");
+    let Some(harness) = Harness::require(&cluster, "only the local provider can stop an API server")? else {
         return Ok(());
     };
     let namespace = TestNamespace::create(&cluster, "harness-restart", &json!({})).await?;

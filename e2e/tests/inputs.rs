@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_e2e::cluster::{Cluster, ClusterError};
 use weir_e2e::profile::condition;
 use weir_e2e::scenario::{self, TestResult, World};
+use weir_e2e::told::until_told;
 use weir_e2e::wait::{Probe, until};
 
 const TOLD_LIMIT: Duration = Duration::from_secs(30);
@@ -35,45 +35,6 @@ async fn until_sink(world: &World, name: &str, reason: &str) -> TestResult<Strin
     Ok(message)
 }
 
-/// Waits for an Event about an object, and for a line with the same words in the log of an operator.
-async fn until_told(cluster: &Cluster, name: &str, reason: &str, words: &str) -> TestResult {
-    let selector = format!("--field-selector=involvedObject.name={name},reason={reason}");
-    until(&format!("an Event {reason} about {name}"), TOLD_LIMIT, || async {
-        let events = [
-            "get",
-            "events",
-            &selector,
-            "--output=jsonpath={.items[*].message}",
-        ];
-        let notes = cluster.kubectl(events).await;
-        notes.map(|notes| Probe::when(notes.contains(words), (), notes))
-    })
-    .await?;
-    until(&format!("a log line about {name}"), TOLD_LIMIT, || async {
-        let log = operators_log(cluster).await;
-        log.map(|log| {
-            let line = log
-                .lines()
-                .any(|line| line.contains(name) && line.contains(words));
-            Probe::when(line, (), "no such line")
-        })
-    })
-    .await?;
-    Ok(())
-}
-
-async fn operators_log(cluster: &Cluster) -> Result<String, ClusterError> {
-    let selector = "--selector=app.kubernetes.io/name=weir-operator";
-    let arguments = [
-        "logs",
-        "--namespace=weir-system",
-        selector,
-        "--since=5m",
-        "--tail=-1",
-    ];
-    cluster.kubectl(arguments).await
-}
-
 /// Scenario: a sink names a server that does not exist.
 /// Guarantees: the sink and the profile say so with the name and the remedy, in conditions, Events and the log; the
 /// profile runs all the same.
@@ -91,7 +52,14 @@ async fn unresolvable_server_is_told_by_sink_and_profile() -> TestResult {
             message.contains("nowhere.invalid") && message.contains("correct"),
             "{message}"
         );
-        until_told(&world.cluster, &sink, "SinkUnreachable", "nowhere.invalid").await?;
+        until_told(
+            &world.cluster,
+            &sink,
+            "SinkUnreachable",
+            "nowhere.invalid",
+            TOLD_LIMIT,
+        )
+        .await?;
         let object = profile
             .until_condition("Delivering", "False", Some("SinkUnreachable"), TOLD_LIMIT)
             .await?;
@@ -103,8 +71,10 @@ async fn unresolvable_server_is_told_by_sink_and_profile() -> TestResult {
             &profile.name,
             "SinkUnreachable",
             "nowhere.invalid",
+            TOLD_LIMIT,
         )
-        .await
+        .await?;
+        Ok(())
     })
     .await
 }
@@ -138,16 +108,63 @@ async fn missing_secret_and_missing_key_are_told_by_name() -> TestResult {
         let sink = world.sink("s", sink).await?;
         let message = until_sink(world, &sink, "SecretNotFound").await?;
         assert!(message.contains(SECRET) && message.contains("create it"), "{message}");
-        until_told(&world.cluster, &sink, "SecretNotFound", SECRET).await?;
+        until_told(&world.cluster, &sink, "SecretNotFound", SECRET, TOLD_LIMIT).await?;
 
         world.cluster.apply(&secret(json!({"other": "x"}))).await?;
         let message = until_sink(world, &sink, "SecretKeyMissing").await?;
         assert!(message.contains("user.creds") && message.contains("add the key"), "{message}");
-        until_told(&world.cluster, &sink, "SecretKeyMissing", "user.creds").await?;
+        until_told(&world.cluster, &sink, "SecretKeyMissing", "user.creds", TOLD_LIMIT).await?;
 
         world.cluster.apply(&secret(json!({"user.creds": "a-token"}))).await?;
         until_sink(world, &sink, "StreamReady").await?;
         world.cluster.kubectl(delete).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Base64 of what the unlabelled Secret holds, so that it would be found whatever key it came under.
+const BYTES: &str = "bm90LWZvci13ZWly";
+
+/// Scenario: a sink names a Secret of the operator's namespace that lacks the label; then the label is set.
+/// Guarantees: the refusal is told by its own reason, with the remedy, and the Secret's bytes are not in what agents mount;
+/// with the label they are.
+#[tokio::test]
+async fn secret_without_the_label_is_refused_and_its_bytes_stay_where_they_are() -> TestResult {
+    scenario::run("unlabelled", async |world| {
+        let name = world.named("theirs");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": "weir-system", "labels": world.labels()},
+            "data": {"user.creds": BYTES},
+        });
+        world.cluster.apply(&secret.to_string()).await?;
+        let sink = json!({"nats": {
+            "servers": [NATS],
+            "credentialsSecretRef": {"name": name, "key": "user.creds"},
+            "stream": {"name": "WEIR", "manage": "External"},
+        }});
+        let sink = world.sink("s", sink).await?;
+        // A sink that is in use, so that its credentials would be wanted.
+        world.profile("p", spec(&sink)).await?;
+        let message = until_sink(world, &sink, "SecretNotLabelled").await?;
+        let label = "weir.dev/sink-credentials=true";
+        assert!(message.contains(&name) && message.contains(label), "{message}");
+        until_told(&world.cluster, &sink, "SecretNotLabelled", label, TOLD_LIMIT).await?;
+        let gathered = "/api/v1/namespaces/weir-agents/secrets/weir-agent-sinks";
+        let now = world.cluster.get_json(gathered).await?["data"].to_string();
+        assert!(!now.contains(BYTES) && !now.contains(&sink), "{now}");
+
+        let set = ["label", "secret", &name, "--namespace=weir-system", label];
+        world.cluster.kubectl(set).await?;
+        until("the labelled Secret to be gathered", TOLD_LIMIT, || async {
+            let now = world.cluster.get_json(gathered).await;
+            now.map(|now| {
+                let key = format!("{sink}.user.creds");
+                Probe::when(now["data"][&key] == BYTES, (), now["data"].to_string())
+            })
+        })
+        .await?;
         Ok(())
     })
     .await

@@ -14,6 +14,8 @@ const PROFILES: usize = 70;
 /// Each counts places on a node, and so must not meet the other's profiles.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// Nodes that a problem names, the first ones by name, as the API server lists them.
+const EXAMPLES: usize = 3;
 /// Profiles that run on a node at one time.
 const PLACES: usize = 64;
 
@@ -40,6 +42,18 @@ async fn excess_profiles_are_refused_by_name() -> TestResult {
         let excess = total - PLACES;
         let (running, refused) = profiles.split_at(PROFILES - excess);
         until_split(world, running, refused).await?;
+        for profile in refused {
+            let object = profile.get().await?;
+            let problem = &object["status"]["problems"][0];
+            let nodes = world.agent_nodes.len();
+            let examples: Vec<&String> = world.agent_nodes.iter().take(EXAMPLES).collect();
+            assert_eq!(problem["nodes"], nodes, "{problem}");
+            assert_eq!(problem["examples"], json!(examples), "{problem}");
+            let message = problem["message"].as_str().unwrap_or_default();
+            let says =
+                message.contains(&format!("at most {PLACES} profiles")) && message.contains("priority");
+            assert!(says, "{problem}");
+        }
 
         running[0].delete().await?;
         until_split(

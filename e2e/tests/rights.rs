@@ -1,8 +1,10 @@
 //! Least privilege, tried with real tokens and read from the roles that are installed.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use weir_e2e::agent;
 use weir_e2e::scenario::{self, TestResult, World};
+use weir_e2e::{agent, skip};
 
 const NODES: &str = "/apis/weir.dev/v1alpha1/collectornodes";
 const APPLY: &str = "application/apply-patch+yaml";
@@ -33,11 +35,11 @@ fn report(name: &str) -> Value {
 async fn agents_token_writes_its_own_report_and_nothing_else() -> TestResult {
     scenario::run("agent-token", async |world| {
         world.baseline().await?;
-        let [own, other, ..] = &world.nodes[..] else {
-            eprintln!("SKIPPED: another node's report needs a second node");
+        let [own, other, ..] = &world.agent_nodes[..] else {
+            skip::loudly("another node's report needs a second node");
             return Ok(());
         };
-        let agents = agent::until_on(&world.cluster, &world.nodes, std::time::Duration::from_secs(30)).await?;
+        let agents = agent::until_on(&world.cluster, &world.agent_nodes, std::time::Duration::from_secs(30)).await?;
         let client = world.cluster.with_token(&token(world, Some(&agents[own])).await?).await?;
         let unbound = world.cluster.with_token(&token(world, None).await?).await?;
 
@@ -79,6 +81,66 @@ async fn agents_token_writes_its_own_report_and_nothing_else() -> TestResult {
         Ok(())
     })
     .await
+}
+
+/// What every account of a cluster may write, to ask about itself.
+const ANYBODY: [&str; 3] = [
+    "create authentication.k8s.io/selfsubjectreviews",
+    "create authorization.k8s.io/selfsubjectaccessreviews",
+    "create authorization.k8s.io/selfsubjectrulesreviews",
+];
+/// What an agent may write; the admission policy limits it to its own node's.
+const AGENT: [&str; 3] = [
+    "create weir.dev/collectornodes",
+    "patch weir.dev/collectornodes",
+    "patch weir.dev/collectornodes/status",
+];
+
+/// Scenario: the API server is asked, with an agent's token, what it may do in each of four namespaces.
+/// Guarantees: what it may write is exactly its report, besides what anybody may ask about themselves.
+#[tokio::test]
+async fn agents_rights_to_write_are_its_report_alone() -> TestResult {
+    scenario::run("agent-rights", async |world| {
+        let client = world.cluster.with_token(&token(world, None).await?).await?;
+        let expected: BTreeSet<String> = ANYBODY.iter().chain(&AGENT).map(|&right| right.to_owned()).collect();
+        for namespace in [agent::NAMESPACE, "weir-system", "kube-system", "default"] {
+            let review = json!({
+                "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
+            });
+            let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+            let (code, text) = client.attempt("POST", path, "application/json", &review).await?;
+            assert_eq!(code, 200, "{text}");
+            let status: Value = serde_json::from_str::<Value>(&text)?["status"].take();
+            assert_eq!(status["incomplete"], false, "{status}");
+            assert_eq!(rights_to_write(&status), expected, "in {namespace}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Of a review's answer, each right that is more than reading, as `verb group/resource`.
+fn rights_to_write(status: &Value) -> BTreeSet<String> {
+    let list = |value: &Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten();
+        items
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
+    };
+    let mut rights = BTreeSet::new();
+    for rule in status["resourceRules"].as_array().into_iter().flatten() {
+        for verb in list(&rule["verbs"]) {
+            if ["get", "list", "watch"].contains(&verb.as_str()) {
+                continue;
+            }
+            for group in list(&rule["apiGroups"]) {
+                for resource in list(&rule["resources"]) {
+                    rights.insert(format!("{verb} {group}/{resource}"));
+                }
+            }
+        }
+    }
+    rights
 }
 
 /// Scenario: the installed roles of Weir are read.

@@ -34,7 +34,7 @@ async fn node_selector_keeps_other_nodes_out() -> TestResult {
             .profile(
                 "one",
                 json!({
-                    "nodes": {"selector": {"matchLabels": {"kubernetes.io/hostname": chosen}}},
+                    "nodes": {"selector": {"matchLabels": {"kubernetes.io/hostname": world.hostname(chosen)}}},
                     "workloads": {"namespaces": [namespace], "host": "Exclude"},
                     "events": [{"name": "execs", "kind": "process.exec"}],
                 }),
@@ -147,7 +147,8 @@ async fn namespace_selector_follows_labels_and_excludes_win() -> TestResult {
 }
 
 /// Scenario: a profile selects pods by a label; a pod gets it while it runs, and loses it again.
-/// Guarantees: what the pod starts before is never delivered; after the label came, it is, without an edit or a restart.
+/// Guarantees: what the pod starts before is never delivered; after the label came, it is, without an edit or a restart;
+/// after the label went, nothing is any more.
 #[tokio::test]
 async fn pod_label_added_later_brings_the_pod_into_scope() -> TestResult {
     scenario::run("pod-label", async |world| {
@@ -189,9 +190,50 @@ async fn pod_label_added_later_brings_the_pod_into_scope() -> TestResult {
         world.cluster.kubectl(label).await?;
         until_in_scope(&world.cluster, &mut events, &namespace).await?;
         assert!(!events.all.iter().any(|event| is_exec_of(event, "too-early")));
+
+        let unlabel = ["label", "pod", "pod", "collect-", "--namespace", &namespace];
+        world.cluster.kubectl(unlabel).await?;
+        until_out_of_scope(&world.cluster, &mut events, &namespace).await?;
+        // Once more, so that it is not an event in between that was late.
+        assert!(
+            !is_delivered(&world.cluster, &mut events, &namespace, "too-late").await?,
+            "the pod came back into scope"
+        );
         Ok(())
     })
     .await
+}
+
+/// Starts a program in `pod` and then one in `other`, which is in scope; says whether the first has arrived when the second
+/// did.
+async fn is_delivered(
+    cluster: &Cluster,
+    events: &mut Events,
+    namespace: &str,
+    marker: &str,
+) -> TestResult<bool> {
+    let fence = format!("fence-of-{marker}");
+    echo(cluster, namespace, "pod", marker).await?;
+    echo(cluster, namespace, "other", &fence).await?;
+    events
+        .until("the program that is in scope", EVENT_LIMIT, |event| {
+            is_exec_of(event, &fence)
+        })
+        .await?;
+    Ok(events.all.iter().any(|event| is_exec_of(event, marker)))
+}
+
+/// Starts programs in `pod` until one does not arrive: that a label went reaches the agent a moment after the API server.
+async fn until_out_of_scope(cluster: &Cluster, events: &mut Events, namespace: &str) -> TestResult {
+    let deadline = tokio::time::Instant::now() + EVENT_LIMIT;
+    let mut attempt = 0;
+    while is_delivered(cluster, events, namespace, &format!("leaving-{attempt}")).await? {
+        attempt += 1;
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!("the pod is in scope {EVENT_LIMIT:?} after its label went").into());
+        }
+    }
+    Ok(())
 }
 
 /// Starts programs in `pod` of a namespace until one arrives: a label reaches the agent a moment after the API server.

@@ -12,6 +12,7 @@
     reason = "this crate promises, by the `shared!` macro's assertions, that its structs are plain memory"
 )]
 
+pub mod cgroup;
 pub mod comm;
 pub mod config;
 pub mod hook;

@@ -32,6 +32,9 @@ macro_rules! offsets {
     };
 }
 
+/// Fields that newer kernels call otherwise: structure, name in [`Offsets::FIELDS`], newer name. Linux 6.15.
+pub const RENAMED: &[(&str, &str, &str)] = &[("kernfs_node", "parent", "__parent")];
+
 /// The field does not exist in this kernel.
 pub const MISSING: u32 = u32::MAX;
 
@@ -87,5 +90,7 @@ offsets! {
     cgroup_kn: "cgroup"."kn",
     cgroup_root: "cgroup"."root",
     kernfs_id: "kernfs_node"."id",
+    kernfs_name: "kernfs_node"."name",
+    kernfs_parent: "kernfs_node"."parent",
     root_hierarchy: "cgroup_root"."hierarchy_id",
 }

@@ -4,6 +4,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use weir_node_agent_common::cgroup::{ANCESTORS, Ancestor, NodeRoot};
 use weir_node_agent_common::config::{
     BUCKETS, ExactKey, KEYED_TABLES, KEYED_WORKLOADS, KindConfig, NetKey, PathKey, SIDES, SLOTS_PER_KIND,
     Scope, SlotConfig,
@@ -21,6 +22,14 @@ pub static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
 /// The agent's process id in the initial namespace.
 #[map]
 pub static SELF: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The agent's own cgroup, then those above it.
+#[map]
+pub static OWN_CGROUP: Array<Ancestor> = Array::with_max_entries(ANCESTORS, 0);
+
+/// Where this node's cgroups begin.
+#[map]
+pub static NODE_ROOT: Array<NodeRoot> = Array::with_max_entries(1, 0);
 
 /// How the rings wake the consumer.
 #[map]

@@ -1,10 +1,11 @@
 //! One run of a program for one occurrence: what is read once at entry, and whether it concerns us at all.
 
+use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use weir_node_agent_common::config::{Active, KindConfig, SCOPE_EXCLUDED, kind_index};
 use weir_node_agent_common::hook;
 
 use crate::emit::count_hook;
-use crate::maps::{ACTIVE, KINDS, SCOPE, SELF};
+use crate::maps::{ACTIVE, KINDS, NODE_ROOT, SCOPE, SELF};
 use crate::task::Typed;
 
 /// What a program knows after its entry.
@@ -15,6 +16,8 @@ pub struct Visit {
     pub hook: u32,
     pub pid_tgid: u64,
     pub cgroup_id: u64,
+    /// The agent has told of this cgroup.
+    pub known: bool,
     /// Profiles whose scope takes this cgroup; all of them when it is unknown.
     pub profiles: u64,
     /// Index of the pod and, above it, of the container; 0 where unknown.
@@ -26,10 +29,15 @@ impl Visit {
     #[inline(always)]
     pub fn enter(hook: u32) -> Option<Self> {
         let task = Typed::current();
-        Self::enter_as(hook, task, task.pid_tgid(), task.cgroup_id())
+        let visit = Self::enter_as(hook, task, task.pid_tgid(), task.cgroup_id())?;
+        if !visit.known && is_another_nodes() {
+            count_hook(hook, hook::EXCLUDED);
+            return None;
+        }
+        Some(visit)
     }
 
-    /// Enters for a task whose identity was kept.
+    /// Enters for a task whose identity was kept when it entered itself.
     #[inline(always)]
     pub fn enter_as(hook: u32, task: Typed, pid_tgid: u64, cgroup_id: u64) -> Option<Self> {
         let active = Active(ACTIVE.get(0).map_or(0, |word| {
@@ -46,6 +54,7 @@ impl Visit {
             hook,
             pid_tgid,
             cgroup_id,
+            known: false,
             profiles: u64::MAX,
             workload: 0,
         };
@@ -56,6 +65,7 @@ impl Visit {
                 count_hook(hook, hook::EXCLUDED);
                 return None;
             }
+            visit.known = true;
             visit.profiles = if active.side() == 0 {
                 scope.profiles[0]
             } else {
@@ -81,4 +91,15 @@ impl Visit {
     pub fn tgid(&self) -> u32 {
         (self.pid_tgid >> 32) as u32
     }
+}
+
+/// Whether the current task is outside of this node's cgroups. What the agent was never told of, such as a cgroup that
+/// was there before it and that its mount does not show, can be judged by this alone.
+#[inline(always)]
+fn is_another_nodes() -> bool {
+    let Some(root) = NODE_ROOT.get(0) else {
+        return false;
+    };
+    // SAFETY: a helper of plain numbers.
+    root.level != 0 && unsafe { bpf_get_current_ancestor_cgroup_id(root.level as i32) } != root.id
 }

@@ -8,6 +8,7 @@
 //! * [`WallClock`]: boot time to wall time.
 //! * [`CgroupRoot`] and [`walk`](walk::walk): the node's part of the hierarchy, and what is in it already.
 
+pub mod ancestry;
 pub mod cgroup_path;
 pub mod cgroups;
 mod change;
@@ -22,6 +23,7 @@ pub mod scope;
 pub mod walk;
 pub mod workloads;
 
+pub use ancestry::Ancestry;
 pub use cgroups::{CgroupCounts, CgroupEntry};
 pub use change::Change;
 pub use clock::WallClock;

@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::enrich::CgroupRoot;
-
 /// Where the host's lock lies: gone with the next boot, as its holder is.
 pub const RUN_DIR: &str = "/run";
 
@@ -138,19 +136,9 @@ fn lock(mut file: File, path: &Path) -> Result<Option<File>, LockError> {
     Ok(Some(file))
 }
 
-/// Takes the host's lock in `run` for the node whose cgroups begin at `root`. None where this process cannot have a file
+/// Takes the host's lock in `run` for the node whose root cgroup has this id. None where this process cannot have a file
 /// there, for which see the module's page.
-pub fn of_node(run: &Path, root: &CgroupRoot) -> Result<Option<Lock>, LockError> {
-    let directory = root.directory();
-    let id = match fs::metadata(&directory) {
-        Ok(found) => found.ino(),
-        Err(source) => {
-            return Err(LockError::System {
-                path: directory,
-                source,
-            });
-        }
-    };
+pub fn of_node(run: &Path, id: u64) -> Result<Option<Lock>, LockError> {
     let path = run.join(format!("weir-agent-{id}.lock"));
     match Lock::take(&path) {
         Ok(lock) => Ok(Some(lock.passing(path))),
@@ -176,10 +164,6 @@ mod tests {
 
     use super::*;
 
-    fn root(at: &Path, prefix: &str) -> CgroupRoot {
-        CgroupRoot::new(at.to_path_buf(), prefix.as_bytes())
-    }
-
     #[test]
     fn lock_is_held_until_dropped_and_names_its_holder() {
         let dir = tempfile::tempdir().unwrap();
@@ -194,25 +178,20 @@ mod tests {
 
     #[test]
     fn nodes_lock_is_one_for_each_cgroup_root_and_leaves_nothing() {
-        let (run, cgroups) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::create_dir(cgroups.path().join("node1")).unwrap();
-        let whole = of_node(run.path(), &root(cgroups.path(), "")).unwrap();
-        let one = of_node(run.path(), &root(cgroups.path(), "/node1")).unwrap();
+        let run = tempfile::tempdir().unwrap();
+        let whole = of_node(run.path(), 1).unwrap();
+        let one = of_node(run.path(), 40).unwrap();
         assert!(whole.is_some() && one.is_some());
-        assert!(matches!(
-            of_node(run.path(), &root(cgroups.path(), "/node1")),
-            Err(LockError::Taken { .. })
-        ));
+        assert!(matches!(of_node(run.path(), 40), Err(LockError::Taken { .. })));
         drop((whole, one));
         assert_eq!(fs::read_dir(run.path()).unwrap().count(), 0);
-        assert!(of_node(run.path(), &root(cgroups.path(), "")).unwrap().is_some());
+        assert!(of_node(run.path(), 1).unwrap().is_some());
     }
 
     #[test]
     fn nodes_lock_without_a_run_directory_is_none() {
-        let cgroups = tempfile::tempdir().unwrap();
-        let found = of_node(&cgroups.path().join("none"), &root(cgroups.path(), ""));
-        assert!(found.unwrap().is_none());
+        let dir = tempfile::tempdir().unwrap();
+        assert!(of_node(&dir.path().join("none"), 1).unwrap().is_none());
     }
 
     /// *Scenario:* the file is opened; before it is locked its holder ends and removes it, and then another one makes and

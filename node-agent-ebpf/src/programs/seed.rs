@@ -1,17 +1,19 @@
 //! The processes that were there before us, and who we are ourselves.
 //!
 //! An iterator over tasks, read once at start by the agent. It runs in the reader's context, so that the
-//! reader's process id in the initial namespace is the agent's own, whatever namespace it lives in.
+//! reader's process id in the initial namespace is the agent's own, whatever namespace it lives in; and so for its
+//! cgroup's path, which a cgroup namespace hides.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_seq_write;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_seq_write};
+use weir_node_agent_common::cgroup::{ANCESTORS, NAME_BYTES};
 use weir_node_agent_common::record::{FLAG_PATH_TRUNCATED, PATH_BYTES, Seed};
 
 use crate::address::bound;
 use crate::globals::offset;
-use crate::maps::SELF;
+use crate::maps::{OWN_CGROUP, SELF};
 use crate::path;
 use crate::scratch::{claim, release};
 use crate::task::{self, pointer, read_or_zero};
@@ -41,9 +43,12 @@ pub fn process_seed(ctx: *mut c_void) -> i32 {
         ((*context).meta, (*context).task)
     };
     let reader = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if let Some(own) = SELF.get_ptr_mut(0) {
-        // SAFETY: a map value.
-        unsafe { own.write_volatile(reader) };
+    if SELF.get(0).copied() != Some(reader) {
+        own_cgroup();
+        if let Some(own) = SELF.get_ptr_mut(0) {
+            // SAFETY: a map value.
+            unsafe { own.write_volatile(reader) };
+        }
     }
     if task.is_null() || pointer(task, offset!(task_group_leader)) != task {
         return 0;
@@ -76,4 +81,29 @@ pub fn process_seed(ctx: *mut c_void) -> i32 {
     }
     release(work);
     0
+}
+
+/// Notes the reader's cgroup and those above it, up to the hierarchy's root.
+#[inline(always)]
+fn own_cgroup() {
+    let set = pointer(task::current(), offset!(task_cgroups));
+    let mut node = pointer(pointer(set, offset!(css_set_cgroup)), offset!(cgroup_kn));
+    for level in 0..ANCESTORS {
+        let Some(ancestor) = OWN_CGROUP.get_ptr_mut(level) else {
+            return;
+        };
+        if node.is_null() {
+            return;
+        }
+        // SAFETY: a map value that only this program writes, once; the helper writes at most the name's bytes.
+        unsafe {
+            (*ancestor).id = read_or_zero(node, offset!(kernfs_id));
+            bpf_probe_read_kernel_str(
+                (&raw mut (*ancestor).name).cast(),
+                NAME_BYTES as u32,
+                pointer(node, offset!(kernfs_name)).cast(),
+            );
+        }
+        node = pointer(node, offset!(kernfs_parent));
+    }
 }

@@ -103,7 +103,7 @@ const TASK: &[&str] = &[
     "cred_",
     "css_set_",
     "cgroup_kn",
-    "kernfs_",
+    "kernfs_id",
     "mm_",
     "file_path",
     "path_",
@@ -118,7 +118,7 @@ const EXIT: &[&str] = &["signal_"];
 /// What leads from a descriptor to its socket.
 const SOCKET: &[&str] = &["file_private", "files_", "fdtable_", "socket_", "sock_"];
 /// What names a cgroup.
-const CGROUP: &[&str] = &["cgroup_", "kernfs_", "root_"];
+const CGROUP: &[&str] = &["cgroup_", "kernfs_id", "root_"];
 
 /// Every hook there is.
 pub const HOOKS: [Hook; hook::COUNT as usize] = [

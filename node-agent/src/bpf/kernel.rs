@@ -7,6 +7,7 @@ use aya::maps::{Array, HashMap, MapData};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
+use weir_node_agent_common::cgroup::{Ancestor, NodeRoot};
 use weir_node_agent_common::config::{Active, Scope};
 use weir_profile::EventKind;
 use weir_runtime::error::chain;
@@ -74,6 +75,8 @@ pub struct DrainParts {
     pub wake: Array<MapData, u64>,
     /// The processes that were there at start.
     pub seed: Vec<u8>,
+    /// The agent's own cgroup, then those above it.
+    pub own_cgroup: Vec<Ancestor>,
 }
 
 /// Programs and maps.
@@ -81,6 +84,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     maps: Maps,
     grace: Grace,
+    node_root: Array<MapData, NodeRoot>,
     hooks: Vec<HookState>,
     word: Active,
 }
@@ -109,6 +113,13 @@ impl Kernel {
             .try_into()
             .map_err(open("SCOPE"))?;
         let wake = take(&mut object.ebpf, "WAKE")?.try_into().map_err(open("WAKE"))?;
+        let own = take(&mut object.ebpf, "OWN_CGROUP")?
+            .try_into()
+            .map_err(open("OWN_CGROUP"))?;
+        let own_cgroup = seed::own_cgroup(&own)?;
+        let node_root = take(&mut object.ebpf, "NODE_ROOT")?
+            .try_into()
+            .map_err(open("NODE_ROOT"))?;
         let maps = Maps::take(&mut object.ebpf)?;
         let grace = Grace::take(&mut object.ebpf)?;
         let hooks = object
@@ -124,6 +135,7 @@ impl Kernel {
             ebpf: object.ebpf,
             maps,
             grace,
+            node_root,
             hooks,
             word: Active::new(0, 0, 0),
         };
@@ -135,8 +147,20 @@ impl Kernel {
                 scope,
                 wake,
                 seed,
+                own_cgroup,
             },
         ))
+    }
+
+    /// Says where this node's cgroups begin. Until then every cgroup is taken for this node's.
+    pub fn set_node_root(&mut self, root: NodeRoot) -> Result<(), MapsError> {
+        self.node_root
+            .set(0, root, 0)
+            .map_err(|source| MapsError::Kernel {
+                action: "write",
+                map: "NODE_ROOT",
+                source,
+            })
     }
 
     /// The maps.

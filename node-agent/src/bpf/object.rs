@@ -3,7 +3,7 @@
 
 use aya::programs::{BtfTracePoint, Iter, ProgramError, TracePoint};
 use aya::{Ebpf, EbpfLoader};
-use weir_node_agent_common::offset::{MISSING, Offsets};
+use weir_node_agent_common::offset::{MISSING, Offsets, RENAMED};
 
 use super::btf::{Btf, BtfError};
 use super::hook::{Attach, HOOKS, Hook, HookError};
@@ -14,6 +14,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/we
 
 /// Name of the seeding iterator.
 const SEED: &str = "process_seed";
+
+/// Fields that the seeding iterator cannot do without: a cgroup's path that is wrong would be worse than none.
+const SEED_FIELDS: &[&str] = &["task_cgroups", "css_set_cgroup", "cgroup_kn", "kernfs_"];
 
 /// The first kernel that may have what the programs need.
 const OLDEST_KERNEL: (u32, u32) = (5, 14);
@@ -72,7 +75,14 @@ pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<Object, LoadErr
         return Err(LoadError::KernelTooOld(release));
     }
     let types = Btf::from_kernel()?;
-    let offsets = Offsets::resolve(|structure, member| types.offset_of(structure, member));
+    let offsets = Offsets::resolve(|structure, member| {
+        let newer = RENAMED
+            .iter()
+            .find(|(of, name, _)| (*of, *name) == (structure, member));
+        types
+            .offset_of(structure, member)
+            .or_else(|| types.offset_of(structure, newer?.2))
+    });
     let group_dead = u32::from(types.tracepoint_arguments("sched_process_exit").unwrap_or(1) > 1);
     drop(types);
     let btf =
@@ -92,7 +102,7 @@ pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<Object, LoadErr
         .iter()
         .map(|hook| load_hook(&mut ebpf, hook, &btf, &offsets))
         .collect();
-    let seed = load_seed(&mut ebpf, &btf);
+    let seed = load_seed(&mut ebpf, &btf, &offsets);
     drop(btf);
     Ok(Object { ebpf, hooks, seed })
 }
@@ -143,7 +153,11 @@ fn load_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &aya::Btf, offsets: &Offsets) ->
     }
 }
 
-fn load_seed(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), HookError> {
+fn load_seed(ebpf: &mut Ebpf, btf: &aya::Btf, offsets: &Offsets) -> Result<(), HookError> {
+    let missing = missing_fields(offsets, &[SEED_FIELDS]);
+    if !missing.is_empty() {
+        return Err(HookError::MissingFields(missing.join(", ")));
+    }
     let program = ebpf
         .program_mut(SEED)
         .ok_or_else(|| HookError::Refused("not in the object".into()))?;

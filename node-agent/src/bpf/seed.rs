@@ -3,10 +3,13 @@
 use std::io::Read as _;
 
 use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use weir_node_agent_common::cgroup::{ANCESTORS, Ancestor};
 use weir_node_agent_common::record::Seed;
 use zerocopy::FromBytes as _;
 
 use super::hook::HookError;
+use super::maps::MapsError;
 use super::object::open_seed;
 
 /// Why the seed could not be read.
@@ -20,7 +23,7 @@ pub enum SeedError {
     Read(#[source] std::io::Error),
 }
 
-/// Reads it whole. The kernel side learns our process id on the way.
+/// Reads it whole. The kernel side learns our process id and notes our cgroup on the way.
 pub fn read(ebpf: &mut Ebpf) -> Result<Vec<u8>, SeedError> {
     let mut file = open_seed(ebpf)?;
     let mut bytes = Vec::new();
@@ -36,4 +39,21 @@ pub fn parse(mut bytes: &[u8]) -> impl Iterator<Item = (Seed, &[u8])> {
         bytes = rest;
         Some((seed, exe))
     })
+}
+
+/// Our own cgroup and those above it, as the iterator noted them.
+pub fn own_cgroup(noted: &Array<MapData, Ancestor>) -> Result<Vec<Ancestor>, MapsError> {
+    let mut own = Vec::new();
+    for level in 0..ANCESTORS {
+        let ancestor = noted.get(&level, 0).map_err(|source| MapsError::Kernel {
+            action: "read",
+            map: "OWN_CGROUP",
+            source,
+        })?;
+        if ancestor.id == 0 {
+            break;
+        }
+        own.push(ancestor);
+    }
+    Ok(own)
 }

@@ -1,17 +1,25 @@
-//! Finds the cgroup v2 mount and where this node's cgroups begin in it.
+//! Finds the cgroup v2 mount and where this node's cgroups begin in the hierarchy.
 //!
-//! Several nodes may share one kernel, as kind's do: what is not under the node's root belongs to another node.
+//! Several nodes may share one kernel, as kind's do: what is not under the node's root belongs to another node. Such a
+//! node is itself a container with a cgroup namespace of its own, so that what is mounted in it begins below the
+//! hierarchy's root, while the kernel's records tell paths from that root. Only the kernel can join the two: see
+//! [`Ancestry`].
 
 use std::ffi::OsStr;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
+use weir_node_agent_common::cgroup::NodeRoot;
 
+use super::ancestry::Ancestry;
 use super::cgroup_path::node_root_len;
 use super::walk::{self, WalkError};
+
+/// `CGROUP2_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 /// Why the cgroup root could not be found.
 #[derive(Debug, Error)]
@@ -25,9 +33,17 @@ pub enum RootError {
          mount the host's /sys/fs/cgroup read-only"
     )]
     NotMounted,
-    /// The agent's own cgroup cannot be read.
-    #[error("cannot read /proc/self/cgroup to find the node's cgroup root; name it with --cgroup-root")]
-    OwnCgroup(#[source] io::Error),
+    /// The kernel did not tell the whole way from the agent's cgroup to the root.
+    #[error(
+        "the agent's own cgroup is too deep in the hierarchy; start it in one with at most 30 others above it"
+    )]
+    OwnCgroup,
+    /// None of the mounts shows the agent's own cgroup.
+    #[error(
+        "no cgroup v2 mount shows the agent's own cgroup, and so not its node: in a pod, mount the host's \
+         /sys/fs/cgroup read-only"
+    )]
+    NotShown,
     /// `--cgroup-root` does not exist below the mount.
     #[error("--cgroup-root {path}: not a directory below the cgroup v2 mount {mount}")]
     NoSuchRoot {
@@ -36,84 +52,91 @@ pub enum RootError {
         /// Where the v2 hierarchy is mounted.
         mount: PathBuf,
     },
-    /// The hierarchy cannot be searched for the agent's own cgroup.
-    #[error(
-        "cannot search the cgroup hierarchy for the agent's own cgroup; name the node's root with --cgroup-root"
-    )]
-    Search(#[source] WalkError),
 }
 
-/// The part of the v2 hierarchy that is this node's.
+/// The part of the v2 hierarchy that is this node's. Paths are from the hierarchy's root: empty for itself, else with a
+/// leading and without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupRoot {
-    mount: PathBuf,
-    /// Path of the node's root from the hierarchy's root: empty, or with a leading and without a trailing slash.
+    mount: Mount,
     prefix: Box<[u8]>,
+    id: u64,
+}
+
+/// A mount of the hierarchy or of a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mount {
+    point: PathBuf,
+    /// The path of what is mounted.
+    path: Box<[u8]>,
 }
 
 impl CgroupRoot {
-    /// A root at `prefix` (`/` or empty is the whole hierarchy) of the hierarchy mounted at `mount`.
+    /// A root at `prefix` (`/` or empty is the whole hierarchy) of the hierarchy, whose id is `id`; the whole hierarchy is
+    /// mounted at `mount`.
     #[must_use]
-    pub fn new(mount: PathBuf, prefix: &[u8]) -> Self {
-        let mut normal = Vec::with_capacity(prefix.len() + 1);
-        for component in prefix
-            .split(|&byte| byte == b'/')
-            .filter(|component| !component.is_empty())
-        {
-            normal.push(b'/');
-            normal.extend_from_slice(component);
-        }
+    pub fn new(mount: PathBuf, prefix: &[u8], id: u64) -> Self {
+        let mount = Mount {
+            point: mount,
+            path: Box::default(),
+        };
         Self {
+            prefix: joined(&mount.path, prefix),
             mount,
-            prefix: normal.into(),
+            id,
         }
     }
 
-    /// Finds the mount, and the node's root in it: `configured` (from the hierarchy's root, or below the mount as a
-    /// file system path) if given, else, in a pod, what lies above the kubepods cgroup that the agent itself runs
-    /// in, else everything.
-    ///
-    /// A container with its own cgroup namespace cannot see its path: its cgroup is then found by `own_cgroup`, the
-    /// id that the kernel has told, or else as the one that lists the agent's own process.
-    pub fn discover(configured: Option<&Path>, own_cgroup: Option<u64>) -> Result<Self, RootError> {
-        let mounts = std::fs::read("/proc/self/mountinfo").map_err(RootError::Mounts)?;
-        let mount = find_mount(&mounts).ok_or(RootError::NotMounted)?;
+    /// Finds the mount, and the node's root: `configured` (from the mount, or as a file system path) if given, else, in a
+    /// pod, what lies above the kubepods cgroup that the agent itself runs in, else all that is mounted.
+    pub fn discover(configured: Option<&Path>, own: Option<&Ancestry>) -> Result<Self, RootError> {
+        let own = own.ok_or(RootError::OwnCgroup)?;
+        let mountinfo = std::fs::read("/proc/self/mountinfo").map_err(RootError::Mounts)?;
+        let mounts: Vec<(PathBuf, u64)> = mount_points(&mountinfo).into_iter().filter_map(shown).collect();
+        if mounts.is_empty() {
+            return Err(RootError::NotMounted);
+        }
+        Self::of(choose(mounts, own).ok_or(RootError::NotShown)?, configured, own)
+    }
+
+    fn of(mount: Mount, configured: Option<&Path>, own: &Ancestry) -> Result<Self, RootError> {
         if let Some(configured) = configured {
             return Self::configured(mount, configured);
         }
-        let own = std::fs::read("/proc/self/cgroup").map_err(RootError::OwnCgroup)?;
-        let mut path = own_v2_path(&own).unwrap_or_default().to_vec();
-        if node_root_len(&path).is_none() {
-            let found = match own_cgroup {
-                Some(id) => walk::find(&mount, id),
-                None => find_pod_of(&mount, std::process::id()),
-            };
-            path = found.map_err(RootError::Search)?.unwrap_or(path);
+        let in_pod = node_root_len(own.path());
+        let len = in_pod.unwrap_or(mount.path.len());
+        if in_pod.is_none() && len > 0 {
+            tracing::info!(
+                cgroup = %String::from_utf8_lossy(&mount.path),
+                "only a part of the cgroup hierarchy is mounted here: this node is taken to be that part, and what runs \
+                 outside of it another node's"
+            );
         }
-        let len = node_root_len(&path).unwrap_or(0);
-        Ok(Self::new(mount, path.get(..len).unwrap_or_default()))
+        let id = own.id_at(len).ok_or(RootError::OwnCgroup)?;
+        Ok(Self {
+            prefix: own.path().get(..len).unwrap_or_default().into(),
+            mount,
+            id,
+        })
     }
 
-    fn configured(mount: PathBuf, configured: &Path) -> Result<Self, RootError> {
-        let below = configured.strip_prefix(&mount).unwrap_or(configured);
-        let prefix = below.as_os_str().as_bytes();
-        let root = Self::new(mount, prefix);
+    fn configured(mount: Mount, configured: &Path) -> Result<Self, RootError> {
+        let below = configured.strip_prefix(&mount.point).unwrap_or(configured);
         let climbs = below
             .components()
             .any(|component| component == Component::ParentDir);
-        if climbs || !root.directory().is_dir() {
-            return Err(RootError::NoSuchRoot {
+        let relative = below.strip_prefix("/").unwrap_or(below);
+        match std::fs::metadata(mount.point.join(relative)) {
+            Ok(found) if found.is_dir() && !climbs => Ok(Self {
+                prefix: joined(&mount.path, below.as_os_str().as_bytes()),
+                mount,
+                id: found.ino(),
+            }),
+            _ => Err(RootError::NoSuchRoot {
                 path: configured.to_path_buf(),
-                mount: root.mount,
-            });
+                mount: mount.point,
+            }),
         }
-        Ok(root)
-    }
-
-    /// Where the v2 hierarchy is mounted.
-    #[must_use]
-    pub fn mount(&self) -> &Path {
-        &self.mount
     }
 
     /// The node's root from the hierarchy's root; empty when it is the whole hierarchy.
@@ -122,12 +145,26 @@ impl CgroupRoot {
         &self.prefix
     }
 
-    /// The directory of the node's root.
+    /// The id of the node's root.
     #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.mount.join(OsStr::from_bytes(
-            self.prefix.strip_prefix(b"/").unwrap_or(&self.prefix),
-        ))
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What the programs must know to tell this node's tasks from others'.
+    #[must_use]
+    pub fn node_root(&self) -> NodeRoot {
+        let level = self.prefix.split(|byte| *byte == b'/').count() - 1;
+        NodeRoot {
+            id: self.id,
+            level: u32::try_from(level).unwrap_or(u32::MAX),
+            reserved: 0,
+        }
+    }
+
+    /// Calls `visit` with the id and the path of every cgroup that the mount shows; see [`walk::walk`].
+    pub fn walk(&self, visit: impl FnMut(u64, &[u8])) -> Result<(), WalkError> {
+        walk::walk(&self.mount.point, &self.mount.path, visit)
     }
 
     /// `path`, from the hierarchy's root, relative to the node's root; `None` when it is another node's.
@@ -138,39 +175,48 @@ impl CgroupRoot {
     }
 }
 
-/// The cgroup v2 mount that shows most of the hierarchy, from the text of `/proc/self/mountinfo`.
-///
-/// In a container with its own cgroup namespace the container's own mount has the root `/`, and the host's, mounted
-/// in, one that climbs (`/../../..`): the one that climbs furthest is the host's.
-#[must_use]
-pub fn find_mount(mountinfo: &[u8]) -> Option<PathBuf> {
-    let mut best: Option<((usize, std::cmp::Reverse<usize>), PathBuf)> = None;
-    for line in mountinfo.split(|&byte| byte == b'\n') {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let (Some(root), Some(point)) = (fields.nth(3), fields.next()) else {
-            continue;
-        };
-        // Optional fields end at a lone dash; the type follows.
-        if fields.find(|field| *field == b"-").is_none() || fields.next() != Some(b"cgroup2") {
-            continue;
-        }
-        let (mut climbs, mut descends) = (0, 0);
-        for component in root
-            .split(|&byte| byte == b'/')
-            .filter(|component| !component.is_empty())
-        {
-            if component == b".." {
-                climbs += 1;
-            } else {
-                descends += 1;
-            }
-        }
-        let rank = (climbs, std::cmp::Reverse(descends));
-        if best.as_ref().is_none_or(|(known, _)| rank > *known) {
-            best = Some((rank, PathBuf::from(OsStr::from_bytes(&unescape(point)))));
-        }
+/// `below` appended to `path`, without double and trailing slashes.
+fn joined(path: &[u8], below: &[u8]) -> Box<[u8]> {
+    let mut whole = path.to_vec();
+    for component in below
+        .split(|&byte| byte == b'/')
+        .filter(|component| !component.is_empty())
+    {
+        whole.push(b'/');
+        whole.extend_from_slice(component);
     }
-    best.map(|(_, point)| point)
+    whole.into()
+}
+
+/// The mount point and the id of the cgroup that it shows, unless something else is mounted over it.
+fn shown(point: PathBuf) -> Option<(PathBuf, u64)> {
+    let is_cgroup = rustix::fs::statfs(&point)
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == CGROUP2_MAGIC));
+    let id = std::fs::metadata(&point).ok().filter(|_| is_cgroup)?.ino();
+    Some((point, id))
+}
+
+/// Of the mounts, by the id of what they show, the one that shows most of those that show the agent's own cgroup.
+///
+/// In a container there are two: the container's own, which shows the container, and the node's, mounted in.
+fn choose(mounts: Vec<(PathBuf, u64)>, own: &Ancestry) -> Option<Mount> {
+    let above = mounts.into_iter().filter_map(|(point, id)| {
+        let path = own.path_of(id)?.into();
+        Some(Mount { point, path })
+    });
+    above.min_by_key(|mount| mount.path.len())
+}
+
+/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`.
+fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let point = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let point = fields.nth(4)?;
+        // Optional fields end at a lone dash; the type follows.
+        fields.find(|field| *field == b"-")?;
+        (fields.next()? == b"cgroup2").then(|| PathBuf::from(OsStr::from_bytes(&unescape(point))))
+    };
+    mountinfo.split(|&byte| byte == b'\n').filter_map(point).collect()
 }
 
 /// mountinfo writes space, tab, newline and backslash as three octal digits after a backslash.
@@ -200,119 +246,122 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The pod's cgroup that lists a process. Of processes that this PID namespace cannot see, the kernel lists 0, so
-/// that there is at most one, whoever else runs on the kernel.
-fn find_pod_of(mount: &Path, pid: u32) -> Result<Option<Vec<u8>>, WalkError> {
-    let pid = pid.to_string();
-    walk::search(mount, |_, path| {
-        let below = OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path));
-        // Unreadable ones (threaded, or gone meanwhile) are not a container's.
-        let lists = || std::fs::read_to_string(mount.join(below).join("cgroup.procs")).unwrap_or_default();
-        if node_root_len(path).is_some() && lists().lines().any(|line| line == pid) {
-            ControlFlow::Break(path.to_vec())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })
-}
-
-/// The v2 line of `/proc/self/cgroup`.
-fn own_v2_path(text: &[u8]) -> Option<&[u8]> {
-    text.split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::ancestry::ancestor;
     use super::*;
 
-    const HYBRID: &[u8] = b"24 20 0:21 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
-        25 24 0:22 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
-        34 24 0:31 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+    const POD: &str = "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod0f4c1c1e_7a51_4b39_9a0e_2f6f0b7c8d11.slice/\
+        cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
 
-    #[test]
-    fn find_mount_hybrid_and_pure_layouts() {
-        assert_eq!(find_mount(HYBRID).unwrap(), Path::new("/sys/fs/cgroup/unified"));
-        let pure = b"30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(find_mount(pure).unwrap(), Path::new("/sys/fs/cgroup"));
-        assert_eq!(find_mount(b"1 2 0:1 / / rw - ext4 /dev/sda rw\n"), None);
-        assert_eq!(find_mount(b""), None);
+    /// The ancestry of a cgroup: the root has the id 1, what is below it 2, and so on.
+    fn own(path: &str) -> Ancestry {
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let above = (2..).zip(&names).map(|(id, name)| ancestor(id, name));
+        let mut own: Vec<_> = std::iter::once(ancestor(1, "")).chain(above).collect();
+        own.reverse();
+        Ancestry::new(&own).unwrap()
+    }
+
+    fn found(mounts: &[(&str, u64)], own: &Ancestry) -> CgroupRoot {
+        let mounts = mounts.iter().map(|(point, id)| (PathBuf::from(point), *id));
+        CgroupRoot::of(choose(mounts.collect(), own).unwrap(), None, own).unwrap()
     }
 
     #[test]
-    fn find_mount_in_a_pod_prefers_the_hosts() {
-        let own_namespace = b"1 2 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
+    fn mount_points_of_hybrid_and_pure_layouts() {
+        let hybrid = b"24 20 0:21 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+            25 24 0:22 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+            34 24 0:31 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_points(hybrid), [Path::new("/sys/fs/cgroup/unified")]);
+        let in_a_pod = b"1 2 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
             3 2 0:26 /../../../.. /host/cgroup\\040root ro - cgroup2 cgroup2 rw\n";
-        assert_eq!(find_mount(own_namespace).unwrap(), Path::new("/host/cgroup root"));
-        let hosts_namespace = b"1 2 0:26 /kubepods/podx/y /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
-            3 2 0:26 / /host/cgroup ro - cgroup2 cgroup2 rw\n";
-        assert_eq!(find_mount(hosts_namespace).unwrap(), Path::new("/host/cgroup"));
+        let both = ["/sys/fs/cgroup", "/host/cgroup root"].map(PathBuf::from);
+        assert_eq!(mount_points(in_a_pod), both);
+        assert!(mount_points(b"1 2 0:1 / / rw - ext4 /dev/sda rw\n").is_empty());
+        assert!(mount_points(b"").is_empty());
     }
 
     #[test]
-    fn relative_cuts_whole_components_only() {
-        let root = CgroupRoot::new("/sys/fs/cgroup".into(), b"weir-node2/");
-        assert_eq!(root.prefix(), b"/weir-node2");
-        assert_eq!(root.directory(), Path::new("/sys/fs/cgroup/weir-node2"));
-        assert_eq!(root.relative(b"/weir-node2/kubepods"), Some(&b"/kubepods"[..]));
-        assert_eq!(root.relative(b"/weir-node2"), Some(&b""[..]));
-        assert_eq!(root.relative(b"/weir-node22/kubepods"), None);
-        assert_eq!(root.relative(b"/"), None);
-        let whole = CgroupRoot::new("/sys/fs/cgroup".into(), b"/");
-        assert_eq!(whole.relative(b"/a"), Some(&b"/a"[..]));
-        assert_eq!(whole.relative(b"/"), Some(&b"/"[..]));
-        assert_eq!(whole.directory(), Path::new("/sys/fs/cgroup/"));
+    fn root_on_a_host_and_in_its_pod_is_the_whole_hierarchy() {
+        let host = found(&[("/sys/fs/cgroup", 1)], &own("/system.slice/weir.service"));
+        assert_eq!(
+            (host.prefix(), host.id(), host.node_root().level),
+            (&b""[..], 1, 0)
+        );
+        assert_eq!(host.relative(b"/a"), Some(&b"/a"[..]));
+        assert_eq!(host.relative(b"/"), Some(&b"/"[..]));
+        let pod = own("/kubepods/besteffort/pod0f4c1c1e-7a51-4b39-9a0e-2f6f0b7c8d11/0123456789abcdef");
+        let pod = found(&[("/sys/fs/cgroup", 5), ("/host/sys/fs/cgroup", 1)], &pod);
+        assert_eq!((pod.prefix(), pod.id()), (&b""[..], 1));
+        assert_eq!(pod.mount.point, Path::new("/host/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn root_in_a_pod_of_a_node_that_is_a_container_is_that_container() {
+        let docker = own(&format!("/system.slice/docker-40.scope/{POD}"));
+        // With the node's own cgroup namespace its mount begins at the container; without, at the hierarchy's root.
+        for mounts in [&[("/sys/fs/cgroup", 7), ("/host", 3)][..], &[("/host", 1)]] {
+            let root = found(mounts, &docker);
+            assert_eq!(root.prefix(), b"/system.slice/docker-40.scope");
+            assert_eq!((root.id(), root.node_root().level), (3, 2));
+            let pod = format!("/system.slice/docker-40.scope/{POD}");
+            assert_eq!(root.relative(pod.as_bytes()), Some(format!("/{POD}").as_bytes()));
+            let others = format!("/system.slice/docker-41.scope/{POD}");
+            for other in [&others, "/system.slice/docker-401.scope", "/system.slice", "/"] {
+                assert_eq!(root.relative(other.as_bytes()), None, "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn root_of_an_agent_that_is_in_no_pod_of_its_node_is_all_that_is_mounted() {
+        let by_hand = found(&[("/sys/fs/cgroup", 3)], &own("/docker/node1/init.scope"));
+        assert_eq!((by_hand.prefix(), by_hand.id()), (&b"/docker/node1"[..], 3));
+    }
+
+    #[test]
+    fn mounts_that_do_not_show_the_agent_are_not_chosen() {
+        assert_eq!(choose(vec![("/elsewhere".into(), 40)], &own("/a")), None);
     }
 
     #[test]
     fn configured_root_is_accepted_below_the_mount_and_refused_elsewhere() {
-        let mount = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(mount.path().join("a/b")).unwrap();
-        for given in [mount.path().join("a/b"), "/a/b".into(), "a/b".into()] {
-            let root = CgroupRoot::configured(mount.path().into(), &given).unwrap();
-            assert_eq!(root.prefix(), b"/a/b", "{given:?}");
+        let point = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(point.path().join("a/b")).unwrap();
+        let mount = |path: &[u8]| Mount {
+            point: point.path().into(),
+            path: path.into(),
+        };
+        let id = std::fs::metadata(point.path().join("a/b")).unwrap().ino();
+        for given in [point.path().join("a/b"), "/a/b/".into(), "a/b".into()] {
+            let root = CgroupRoot::configured(mount(b""), &given).unwrap();
+            assert_eq!((root.prefix(), root.id()), (&b"/a/b"[..], id), "{given:?}");
+            let below = CgroupRoot::configured(mount(b"/docker/node1"), &given).unwrap();
+            assert_eq!(below.prefix(), b"/docker/node1/a/b", "{given:?}");
         }
         for given in ["/c", "/a/../.."] {
-            let error = CgroupRoot::configured(mount.path().into(), Path::new(given)).unwrap_err();
+            let error = CgroupRoot::configured(mount(b""), Path::new(given)).unwrap_err();
             assert!(error.to_string().contains("--cgroup-root"), "{error}");
         }
     }
 
     #[test]
-    fn own_pod_is_found_by_the_process_it_lists() {
-        let mount = tempfile::tempdir().unwrap();
-        let uid = "8d2a3c1e-5f60-4b7a-9c1d-2e3f4a5b6c7d";
-        let pod = |node: &str| {
-            format!(
-                "{node}/kubepods/burstable/pod{uid}/{}",
-                "0123456789abcdef".repeat(4)
-            )
-        };
-        for (path, processes) in [
-            ("a", "41\n".to_owned()),
-            (&pod("node1"), "0\n0\n".into()),
-            (&pod("node2"), "0\n41\n".into()),
-        ] {
-            std::fs::create_dir_all(mount.path().join(path)).unwrap();
-            std::fs::write(mount.path().join(path).join("cgroup.procs"), processes).unwrap();
-        }
-        let found = find_pod_of(mount.path(), 41).unwrap().unwrap();
-        assert_eq!(node_root_len(&found), Some("/node2".len()));
-        assert_eq!(find_pod_of(mount.path(), 4).unwrap(), None);
-    }
-
-    #[test]
-    fn discover_on_this_machine_finds_its_hierarchy() {
-        let root = CgroupRoot::discover(None, None).unwrap();
-        assert!(root.directory().join("cgroup.procs").exists(), "{root:?}");
+    fn relative_cuts_whole_components_only() {
+        let root = CgroupRoot::new("/sys/fs/cgroup".into(), b"weir-node2/", 7);
+        assert_eq!(root.prefix(), b"/weir-node2");
+        assert_eq!(root.relative(b"/weir-node2/kubepods"), Some(&b"/kubepods"[..]));
+        assert_eq!(root.relative(b"/weir-node2"), Some(&b""[..]));
+        assert_eq!(root.relative(b"/weir-node22/kubepods"), None);
+        assert_eq!(root.relative(b"/"), None);
     }
 
     proptest! {
         #[test]
-        fn find_mount_any_bytes_never_panics(text in "([0-9 /.\\\\-]|cgroup2|\n){0,60}") {
-            let _mount = find_mount(text.as_bytes());
+        fn mount_points_any_bytes_never_panics(text in "([0-9 /.\\\\-]|cgroup2|\n){0,60}") {
+            let _points = mount_points(text.as_bytes());
         }
 
         #[test]

@@ -12,7 +12,7 @@ use weir_runtime::readiness::{Readiness, State};
 use weir_runtime::supervise::Supervisor;
 
 use super::{RunError, system};
-use crate::bpf::kernel::{self, Kernel};
+use crate::bpf::kernel::{self, Kernel, KernelError};
 use crate::bpf::seed;
 use crate::cli::{RunArgs, SourceArg};
 use crate::config::watch::{self, FileWatch, Hangups};
@@ -22,7 +22,7 @@ use crate::control::{Request, Requests};
 use crate::drain::source::{Rings, Source};
 use crate::drain::synthetic::{Generator, Running, Shared};
 use crate::drain::{CommandSender, Drain, DrainParts, Identity, channel};
-use crate::enrich::{CgroupRoot, Index, Processes, Subject, clock, processes, walk};
+use crate::enrich::{Ancestry, CgroupRoot, Index, Processes, Subject, clock, processes};
 use crate::ledger::Ledger;
 use crate::lock::{self, Lock};
 use crate::publish::PublishHandle;
@@ -46,13 +46,9 @@ pub(super) fn build(
 ) -> Result<Built, RunError> {
     let (sender, commands, wake) = channel().map_err(system("make the drain thread's wake-up"))?;
     let mut processes = Processes::new(processes::PROCESSES_MAX);
-    let root = CgroupRoot::discover(args.cgroup_root.as_deref(), None);
     let mut lock = None;
     let (side, source, scope, index) = match args.source {
         SourceArg::Kernel => {
-            if let Ok(root) = &root {
-                lock = lock::of_node(Path::new(lock::RUN_DIR), root)?;
-            }
             let (
                 mut kernel,
                 kernel::DrainParts {
@@ -61,15 +57,22 @@ pub(super) fn build(
                     scope,
                     wake: mode,
                     seed,
+                    own_cgroup,
                 },
             ) = Kernel::load(args.ring_bytes, args.match_paths)?;
+            // Which cgroups are this node's only the kernel knows, so that the lock comes after the loading; nothing is
+            // attached yet.
+            let root =
+                CgroupRoot::discover(args.cgroup_root.as_deref(), Ancestry::new(&own_cgroup).as_ref())?;
+            lock = lock::of_node(Path::new(lock::RUN_DIR), root.id())?;
+            kernel
+                .set_node_root(root.node_root())
+                .map_err(KernelError::from)?;
             learn_processes(&mut processes, &seed);
             // The hook first, then the walk: what is made meanwhile is told by one or both.
             kernel.attach_lifecycle();
-            let root = root?;
-            let mount = root.mount().to_path_buf();
-            let mut index = Index::new(root);
-            walk::walk(&mount, |id, path| index.cgroup_made(id, path, clock::boot_ns()))?;
+            let mut index = Index::new(root.clone());
+            root.walk(|id, path| index.cgroup_made(id, path, clock::boot_ns()))?;
             let source = Source::Kernel(
                 Box::new(Rings {
                     control,
@@ -83,7 +86,7 @@ pub(super) fn build(
         SourceArg::Synthetic(rate) => {
             let shared = Arc::new(Shared::default());
             let source = Source::Synthetic(Box::new(Generator::new(rate, Arc::clone(&shared))), wake);
-            let index = Index::new(CgroupRoot::new("/sys/fs/cgroup".into(), b""));
+            let index = Index::new(CgroupRoot::new("/sys/fs/cgroup".into(), b"", 1));
             (Side::Synthetic(shared, Running::default()), source, None, index)
         }
     };

@@ -12,7 +12,7 @@ use super::*;
 const ID: &str = "3f4b0cbb6b0d2f4a4c3e8e9d8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a";
 
 fn index() -> Index {
-    Index::new(CgroupRoot::new("/sys/fs/cgroup".into(), b"/weir-node1"))
+    Index::new(CgroupRoot::new("/sys/fs/cgroup".into(), b"/weir-node1", 7))
 }
 
 fn path(uid: &str, id: &str) -> Vec<u8> {

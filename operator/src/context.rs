@@ -12,6 +12,7 @@ use weir_profile::{CollectorProfile, CollectorSink};
 
 use crate::dirty::DirtySet;
 use crate::event::Events;
+use crate::metrics::Failures;
 use crate::names::{AGENT, GATHERED_SECRET, OPERATOR};
 use crate::rollup::Index;
 use crate::settings::Settings;
@@ -76,6 +77,8 @@ pub struct Context {
     pub events: Events,
     /// All writes.
     pub writer: Writer,
+    /// What failed and is tried again.
+    pub failures: Failures,
     pub(crate) index: Arc<Mutex<Index>>,
     pub(crate) troubles: Troubles,
     pub(crate) crds_trouble: Mutex<Option<String>>,
@@ -114,14 +117,14 @@ impl Context {
     }
 
     /// A warning about the operator itself. It is told of its role, which is where no namespace's Events are needed.
-    pub async fn tell_of_operator(&self, reason: &str, note: &str) {
+    pub fn tell_of_operator(&self, reason: &str, note: &str) {
         let about = ObjectReference {
             api_version: Some("rbac.authorization.k8s.io/v1".to_owned()),
             kind: Some("ClusterRole".to_owned()),
             name: Some(OPERATOR.to_owned()),
             ..ObjectReference::default()
         };
-        self.events.warning(&about, "Run", reason, note).await;
+        self.events.warning(&about, "Run", reason, note);
     }
 
     /// Names of all profiles.

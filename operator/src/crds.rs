@@ -16,6 +16,7 @@ use weir_runtime::error::chain;
 use weir_runtime::readiness::Gate;
 
 use crate::context::Context;
+use crate::error::{ApiError, answer};
 
 const RETRY: Duration = Duration::from_secs(3);
 /// CRDs are replaced during upgrades: they are looked at again this often.
@@ -24,16 +25,18 @@ const RECHECK: Duration = Duration::from_secs(30);
 /// What is wrong with the CRD of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CrdProblem {
-    /// It is not there, or nobody can tell.
+    /// It is not there.
     Missing(String),
     /// Its schema is not the one that this operator was built for.
     Differs(String),
+    /// The operator may not look.
+    Forbidden(String),
 }
 
 impl CrdProblem {
     fn text(&self) -> &str {
         match self {
-            Self::Missing(text) | Self::Differs(text) => text,
+            Self::Missing(text) | Self::Differs(text) | Self::Forbidden(text) => text,
         }
     }
 
@@ -42,6 +45,7 @@ impl CrdProblem {
         match self {
             Self::Missing(_) => "CrdNotInstalled",
             Self::Differs(_) => ConditionReason::CrdTooOld.as_str(),
+            Self::Forbidden(_) => ConditionReason::PermissionDenied.as_str(),
         }
     }
 }
@@ -53,22 +57,35 @@ pub async fn run(context: Arc<Context>, gate: Gate, installed: CancellationToken
     let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
     let mut told = BTreeMap::new();
     loop {
-        let problems = problems(&api).await;
+        let problems = match problems(&api).await {
+            Ok(problems) => problems,
+            Err(error) => {
+                // Nobody can tell: what was known still holds.
+                tracing::warn!(
+                    error = chain(&error),
+                    "the CRDs cannot be looked at; trying again"
+                );
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => continue,
+                }
+            }
+        };
         gate.set(problems.is_empty());
         if problems.is_empty() && !told.is_empty() {
             tracing::info!("the CRDs fit now");
         }
-        for (name, problem) in &problems {
-            if told.get(name) != Some(problem) {
+        for (name, (problem, uid)) in &problems {
+            if told.get(name).map(|(told, _)| told) != Some(problem) {
                 tracing::error!("{}", problem.text());
-                tell(&context, name, problem).await;
+                tell(&context, name, problem, uid.clone());
             }
         }
         let missing = problems
             .values()
-            .any(|problem| matches!(problem, CrdProblem::Missing(_)));
+            .any(|(problem, _)| !matches!(problem, CrdProblem::Differs(_)));
         if !missing {
-            let differs: Vec<&str> = problems.values().map(CrdProblem::text).collect();
+            let differs: Vec<&str> = problems.values().map(|(problem, _)| problem.text()).collect();
             context.set_crds_trouble((!differs.is_empty()).then(|| differs.join("; ")));
             installed.cancel();
         }
@@ -82,34 +99,37 @@ pub async fn run(context: Arc<Context>, gate: Gate, installed: CancellationToken
 }
 
 /// An Event about the CRD: without it there is no object of ours that could say anything.
-async fn tell(context: &Context, name: &str, problem: &CrdProblem) {
+fn tell(context: &Context, name: &str, problem: &CrdProblem, uid: Option<String>) {
     let about = ObjectReference {
         api_version: Some(CustomResourceDefinition::API_VERSION.to_owned()),
         kind: Some(CustomResourceDefinition::KIND.to_owned()),
         name: Some(name.to_owned()),
+        // `kubectl describe` shows only Events with the object's own UID.
+        uid,
         ..ObjectReference::default()
     };
     let note = problem.text();
-    context
-        .events
-        .warning(&about, "Check", problem.reason(), note)
-        .await;
+    context.events.warning(&about, "Check", problem.reason(), note);
 }
 
-async fn problems(api: &Api<CustomResourceDefinition>) -> BTreeMap<String, CrdProblem> {
+type Problems = BTreeMap<String, (CrdProblem, Option<String>)>;
+
+/// What is wrong with each, by name, with the UID of one that is there.
+async fn problems(api: &Api<CustomResourceDefinition>) -> Result<Problems, ApiError> {
     let mut problems = BTreeMap::new();
     for kind in CrdKind::ALL {
         let name = crd(kind)["metadata"]["name"].as_str().unwrap_or_default();
-        let problem = match api.get_metadata_opt(name).await {
-            Ok(found) => judge(kind, name, found.as_ref()),
-            Err(error) => Some(CrdProblem::Missing(format!(
-                "the CRD {name} cannot be looked at: {}; check the API server and the operator's role",
-                chain(&error)
-            ))),
+        let (problem, uid) = match answer("look at the CRD", name, api.get_metadata_opt(name)).await {
+            Ok(found) => {
+                let uid = found.as_ref().and_then(|found| found.metadata.uid.clone());
+                (judge(kind, name, found.as_ref()), uid)
+            }
+            Err(error) if error.is_forbidden() => (Some(CrdProblem::Forbidden(chain(&error))), None),
+            Err(error) => return Err(error),
         };
-        problems.extend(problem.map(|problem| (name.to_owned(), problem)));
+        problems.extend(problem.map(|problem| (name.to_owned(), (problem, uid))));
     }
-    problems
+    Ok(problems)
 }
 
 /// What is wrong with one installed CRD. Pure.

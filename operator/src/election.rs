@@ -60,7 +60,7 @@ pub async fn run(
     api: Api<Lease>,
     identity: String,
     turn: Turn,
-    tell: impl AsyncFn(Option<String>),
+    tell: impl Fn(Option<&str>),
 ) -> Result<(), ElectionError> {
     let Turn { leading, idle, stop } = turn;
     let mut election = Election::new(identity.clone());
@@ -78,7 +78,7 @@ pub async fn run(
                     tracing::info!(identity, "leading");
                     leading.cancel();
                 }
-                other.is(second).await;
+                other.is(second);
             }
             Ok(Outcome::HeldBy { holder, .. }) => {
                 if leading.is_cancelled() {
@@ -125,7 +125,7 @@ pub async fn run(
 pub async fn look_out(
     api: Api<Lease>,
     identity: String,
-    tell: impl AsyncFn(Option<String>),
+    tell: impl Fn(Option<&str>),
     stop: CancellationToken,
 ) {
     let mut election = Election::new(identity.clone());
@@ -133,9 +133,9 @@ pub async fn look_out(
     let mut other = Other::new(tell);
     loop {
         match attempt(&api, &mut election, start.elapsed()).await {
-            Ok(Outcome::Held { second }) => other.is(second).await,
+            Ok(Outcome::Held { second }) => other.is(second),
             Ok(Outcome::HeldBy { holder, lease }) => {
-                other.is(Some(holder)).await;
+                other.is(Some(holder));
                 if let Err(error) = announce(&api, *lease, &identity).await {
                     tracing::debug!(
                         error = chain(&*error),
@@ -159,14 +159,14 @@ struct Other<T> {
     tell: T,
 }
 
-impl<T: AsyncFn(Option<String>)> Other<T> {
+impl<T: Fn(Option<&str>)> Other<T> {
     const fn new(tell: T) -> Self {
         Self { told: None, tell }
     }
 
-    async fn is(&mut self, other: Option<String>) {
+    fn is(&mut self, other: Option<String>) {
         if self.told != other {
-            (self.tell)(other.clone()).await;
+            (self.tell)(other.as_deref());
             self.told = other;
         }
     }

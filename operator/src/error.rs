@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use kube::core::Status;
 pub use weir_runtime::error::chain;
 
 /// A server that accepts a connection and then says nothing must not hold a controller up.
@@ -37,14 +38,27 @@ pub struct ApiError {
 
 fn remedy(error: &kube::Error) -> &'static str {
     match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
+        kube::Error::Api(status) if is_of_role(status) => {
             ": the operator's role does not allow it; apply the manifests' RBAC again"
+        }
+        kube::Error::Api(status) if is_refusal(status) => {
+            ": correct the operator's settings, or the admission policy or quota that the message names"
         }
         kube::Error::Api(status) if status.is_not_found() => {
             ": it, its namespace or its definition is not there; apply the manifests again"
         }
         _ => "",
     }
+}
+
+/// RBAC's own words; policies and quotas answer with the same code.
+fn is_of_role(status: &Status) -> bool {
+    status.is_forbidden() && status.message.contains(" cannot ")
+}
+
+/// Nothing that passes by itself.
+fn is_refusal(status: &Status) -> bool {
+    (400..500).contains(&status.code) && ![401, 404, 408, 409, 429].contains(&status.code)
 }
 
 impl ApiError {
@@ -58,10 +72,22 @@ impl ApiError {
         }
     }
 
-    /// Whether the role is what is missing.
+    /// Whether it is not allowed, by the role or by a policy.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         matches!(&*self.source, kube::Error::Api(status) if status.is_forbidden())
+    }
+
+    /// Whether the operator's role is what is missing, and not a policy's consent.
+    #[must_use]
+    pub fn is_unauthorized_by_role(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if is_of_role(status))
+    }
+
+    /// Whether the API server will say the same again until somebody mends something.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if is_refusal(status))
     }
 
     /// Whether the object is gone.

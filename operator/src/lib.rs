@@ -14,6 +14,7 @@ pub mod election;
 pub mod eligibility;
 pub mod error;
 pub mod event;
+pub mod metrics;
 pub mod names;
 pub mod retry;
 pub mod rollup;

@@ -9,7 +9,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 use weir_profile::api::ConditionReason;
 use weir_runtime::admin::{AdminError, AdminServer};
@@ -24,7 +23,8 @@ use crate::context::{Context, Namespaces};
 use crate::controller;
 use crate::election::{self, Turn};
 use crate::error::chain;
-use crate::settings::Settings;
+use crate::metrics;
+use crate::settings::{Settings, beside};
 use crate::trouble::Concern;
 
 /// Time to finish visits and to let go of the Lease.
@@ -72,7 +72,7 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     };
     let pod = std::env::var("POD_NAME").ok();
     let stop = shutdown.token();
-    let (readiness, metrics) = (
+    let (readiness, registry) = (
         Readiness::new(),
         Metrics::new("operator", env!("CARGO_PKG_VERSION")),
     );
@@ -84,7 +84,7 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         "admin",
         admin.serve(
             readiness.clone(),
-            metrics.clone(),
+            registry.clone(),
             axum::Router::new(),
             stop.clone(),
         ),
@@ -102,7 +102,7 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
     );
 
     let installed = CancellationToken::new();
-    let (context, watches) = watches::prepare(
+    let (context, watches, publisher) = watches::prepare(
         client.clone(),
         namespaces.clone(),
         settings,
@@ -110,19 +110,12 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         pod.clone(),
         &readiness,
     );
-    let leader = Gauge::<i64>::default();
-    metrics.register(|registry| {
-        registry.register(
-            "writes",
-            "Writes to the API server, by what was written",
-            context.writer.counter(),
-        );
-        registry.register("leader", "1 while this instance holds the Lease", leader.clone());
-    });
+    let leader = metrics::register(&registry, &context);
 
+    supervisor.spawn("events", infallible(publisher.run(stop.clone())));
     let crds = crate::crds::run(Arc::clone(&context), crds_fit, installed.clone(), stop.clone());
     supervisor.spawn("crds", infallible(crds));
-    let established = watches.spawn(&mut supervisor, &context, &installed, &stop);
+    let ready = watches.spawn(&mut supervisor, &context, &installed, &stop);
     let turn = Turn {
         stop: stop.clone(),
         ..Turn::default()
@@ -134,23 +127,29 @@ async fn run(args: Args, settings: Settings) -> Result<(), RunError> {
         infallible(async move {
             // Cancelled however this ends: the Lease is kept until then.
             let _idle = idle.drop_guard();
-            let begin = async {
-                leading.cancelled().await;
-                for watch in &established {
-                    watch.wait().await;
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = begin => {}
+            if stop.run_until_cancelled(leading.cancelled()).await.is_none() {
+                return;
             }
             leader.set(1);
-            tracing::info!("controllers start");
-            tokio::join!(
-                controller::profile::run(Arc::clone(&context), stop.clone()),
-                controller::sink::run(Arc::clone(&context), stop.clone()),
-                controller::daemonset::run(context, stop),
-            );
+            let profiles = async {
+                if stop
+                    .run_until_cancelled(ready.for_profiles(&context))
+                    .await
+                    .is_some()
+                {
+                    controller::profile::run(Arc::clone(&context), stop.clone()).await;
+                }
+            };
+            let rest = async {
+                if stop.run_until_cancelled(ready.for_all()).await.is_some() {
+                    tracing::info!("all controllers start");
+                    tokio::join!(
+                        controller::sink::run(Arc::clone(&context), stop.clone()),
+                        controller::daemonset::run(Arc::clone(&context), stop.clone()),
+                    );
+                }
+            };
+            tokio::join!(profiles, rest);
         }),
     );
     Ok(supervisor.run().await?)
@@ -167,7 +166,7 @@ fn elect(
     let api: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespaces.system);
     let identity = format!("{}_{:08x}", pod.unwrap_or("weir-operator"), rand::random::<u32>());
     let (context, me) = (Arc::clone(context), identity.clone());
-    let tell = async move |other: Option<String>| tell_of_second(&context, &me, other).await;
+    let tell = move |other: Option<&str>| tell_of_second(&context, &me, other);
     if leader_elect {
         supervisor.spawn("election", election::run(api, identity, turn, tell));
     } else {
@@ -181,7 +180,7 @@ fn elect(
 }
 
 /// Both instances write the same status, so that its words must not say which of them wrote it.
-async fn tell_of_second(context: &Context, me: &str, other: Option<String>) {
+fn tell_of_second(context: &Context, me: &str, other: Option<&str>) {
     let reason = ConditionReason::SecondOperator;
     let trouble = other.is_some().then(|| {
         let text =
@@ -193,7 +192,7 @@ async fn tell_of_second(context: &Context, me: &str, other: Option<String>) {
             "{me} and {other} act on the same objects, and at least one of them runs with --leader-elect=false: \
              run one Deployment of the operator, and leave leader election on"
         );
-        context.tell_of_operator(reason.as_str(), &note).await;
+        context.tell_of_operator(reason.as_str(), &note);
     }
     context.set_trouble(Concern::Operators, trouble);
 }
@@ -227,9 +226,19 @@ async fn own_image(
     let mut retry = Backoff::new(RETRY_FIRST, CONNECT_TIMEOUT);
     loop {
         let trouble = match tokio::time::timeout(CONNECT_TIMEOUT, pods.get(pod)).await {
-            Ok(Ok(pod)) => {
-                let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
-                return Some(containers.into_iter().find_map(|container| container.image));
+            Ok(Ok(object)) => {
+                let containers = object.spec.map(|spec| spec.containers).unwrap_or_default();
+                let mut images = containers.into_iter().filter_map(|container| container.image);
+                // Meshes put containers of their own before it.
+                let own = images.find(|image| beside(image).is_some());
+                if own.is_none() {
+                    tracing::warn!(
+                        pod,
+                        "no image of this pod is named weir-operator, beside which the agents' would be: theirs is taken to be \
+                         the released one. Name agent.image in the operator's settings"
+                    );
+                }
+                return Some(own);
             }
             Ok(Err(error)) => chain(&error),
             Err(_elapsed) => "the API server does not answer".to_owned(),

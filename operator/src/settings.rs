@@ -5,6 +5,7 @@
 mod quantity;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
@@ -17,6 +18,8 @@ pub use quantity::same_quantity;
 pub const DEFAULT_MAX_UNAVAILABLE: &str = "10%";
 /// Enough to drain and spool at the end of a pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// What an agent takes for its ring.
+const RING_BYTES: RangeInclusive<i64> = 65_536..=268_435_456;
 /// The NATS client's own words repeat what the agent says of its sinks.
 const DEFAULT_AGENT_LOG: &str = "info,async_nats=off,kube_client=off,kube_runtime=off";
 /// Registry and repository of released images, without the image's name.
@@ -44,6 +47,7 @@ struct AgentFile {
     max_unavailable: Option<MaxUnavailable>,
     termination_grace_period_seconds: Option<i64>,
     network: bool,
+    ring_bytes: Option<i64>,
     log: Option<String>,
 }
 
@@ -91,6 +95,8 @@ pub struct AgentSettings {
     pub grace_seconds: i64,
     /// Whether agents get `NET_ADMIN` for hooks on cgroup sockets.
     pub network: bool,
+    /// Size of each agent's bulk ring in bytes; `None` is the agent's own default.
+    pub ring_bytes: Option<i64>,
     /// Their log filter.
     pub log: String,
 }
@@ -184,6 +190,7 @@ impl Settings {
             max_unavailable,
             termination_grace_period_seconds,
             network,
+            ring_bytes,
             log,
         } = agent;
         let mut check = |ok: bool, text: String| {
@@ -234,6 +241,8 @@ impl Settings {
                 "agent.terminationGracePeriodSeconds: {grace_seconds} must be 5 to 600; agents drain in that time"
             ),
         );
+        problems.extend(toleration_problems(tolerations.as_deref().unwrap_or_default()));
+        problems.extend(ring_bytes.and_then(ring_problem));
         Self {
             cluster_name,
             agent: AgentSettings {
@@ -254,6 +263,7 @@ impl Settings {
                 max_unavailable,
                 grace_seconds,
                 network,
+                ring_bytes,
                 log: log.unwrap_or_else(|| DEFAULT_AGENT_LOG.to_owned()),
             },
         }
@@ -276,13 +286,15 @@ impl Settings {
     }
 }
 
-/// `registry/weir-operator:tag` becomes `registry/weir-agent:tag`. A digest names the operator's bytes alone.
-fn beside(own: &str) -> Option<String> {
+/// `registry/weir-operator:tag` becomes `registry/weir-agent:tag`. A digest names the operator's bytes alone: where there
+/// is nothing else, the agents' tag is this version's. `None` for an image of another name.
+#[must_use]
+pub fn beside(own: &str) -> Option<String> {
     let own = own.split('@').next().unwrap_or(own);
     let (folder, name) = own
         .rsplit_once('/')
         .map_or(("", own), |(folder, name)| (folder, name));
-    let (name, tag) = name.split_once(':')?;
+    let (name, tag) = name.split_once(':').unwrap_or((name, env!("CARGO_PKG_VERSION")));
     let name = name
         .strip_suffix("weir-operator")
         .map(|prefix| format!("{prefix}weir-agent"))?;
@@ -312,6 +324,38 @@ impl std::fmt::Display for MaxUnavailable {
             Self::Percent(text) => write!(f, "{text:?}"),
         }
     }
+}
+
+/// What the API server would refuse of tolerations.
+fn toleration_problems(tolerations: &[Toleration]) -> Vec<String> {
+    let known =
+        |value: &Option<String>, words: &[&str]| value.as_deref().is_none_or(|value| words.contains(&value));
+    let is_known = |toleration: &Toleration| {
+        known(&toleration.operator, &["Exists", "Equal"])
+            && known(
+                &toleration.effect,
+                &["", "NoSchedule", "PreferNoSchedule", "NoExecute"],
+            )
+    };
+    let wrong = tolerations
+        .iter()
+        .enumerate()
+        .filter(|(_, toleration)| !is_known(toleration));
+    wrong
+        .map(|(index, _)| {
+            format!(
+                "agent.tolerations[{index}]: operator is Exists or Equal, and effect NoSchedule, PreferNoSchedule or NoExecute"
+            )
+        })
+        .collect()
+}
+
+fn ring_problem(bytes: i64) -> Option<String> {
+    let fits = RING_BYTES.contains(&bytes) && bytes.count_ones() == 1;
+    (!fits).then(|| {
+        let (least, most) = (RING_BYTES.start(), RING_BYTES.end());
+        format!("agent.ringBytes: {bytes} must be a power of two from {least} to {most}")
+    })
 }
 
 /// What an agent needs by measurement: 25 MB steady, 60 MB while loading, unacknowledged batches of at most 32 MB.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use weir_profile::api::ConditionReason;
 
 /// A reason, and the same for a human, with the remedy.
@@ -21,7 +22,10 @@ pub enum Concern {
 
 /// All there is. Bounded: a trouble per concern.
 #[derive(Debug, Default)]
-pub struct Troubles(Mutex<BTreeMap<Concern, Trouble>>);
+pub struct Troubles {
+    held: Mutex<BTreeMap<Concern, Trouble>>,
+    changed: Notify,
+}
 
 impl Troubles {
     /// What is told.
@@ -30,49 +34,83 @@ impl Troubles {
         self.held().first_key_value().map(|(_, trouble)| trouble.clone())
     }
 
+    /// Why what nodes do is not known any more; `None` while every watch is allowed.
+    #[must_use]
+    pub fn blindness(&self) -> Option<Trouble> {
+        let held = self.held();
+        let mut watches = held
+            .iter()
+            .filter(|(concern, _)| matches!(concern, Concern::Watch(_)));
+        watches.next().map(|(_, trouble)| trouble.clone())
+    }
+
+    /// Waits until a watch is refused.
+    pub async fn blind(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.blindness().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// What concerns this.
     #[must_use]
     pub fn of(&self, concern: Concern) -> Option<Trouble> {
         self.held().get(&concern).cloned()
     }
 
-    /// Sets or ends a trouble. Whether that changes what is told.
+    /// Sets or ends a trouble. Whether that changes anything.
     pub fn set(&self, concern: Concern, trouble: Option<Trouble>) -> bool {
         let mut held = self.held();
-        let before = held.first_key_value().map(|(_, trouble)| trouble.clone());
+        let changed = held.get(&concern) != trouble.as_ref();
         match trouble {
             Some(trouble) => held.insert(concern, trouble),
             None => held.remove(&concern),
         };
-        held.first_key_value().map(|(_, trouble)| trouble) != before.as_ref()
+        drop(held);
+        self.changed.notify_waiters();
+        changed
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<Concern, Trouble>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
-    fn trouble_told_is_the_first_that_lasts() {
+    fn trouble_told_is_the_first_and_only_watches_make_blind() {
         let troubles = Troubles::default();
         let second = (ConditionReason::SecondOperator, "two".to_owned());
         let denied = (ConditionReason::PermissionDenied, "no".to_owned());
+        let nodes = Concern::Watch("watch-nodes");
         assert!(troubles.set(Concern::Operators, Some(second.clone())));
-        assert!(troubles.set(Concern::Watch("watch-nodes"), Some(denied.clone())));
-        assert!(!troubles.set(Concern::Watch("watch-pods"), Some(second.clone())));
-        assert_eq!(troubles.first(), Some(denied));
-        assert!(troubles.set(Concern::Watch("watch-nodes"), None));
-        assert!(
-            !troubles.set(Concern::Watch("watch-pods"), None),
-            "the words are the same"
+        assert!(!troubles.set(Concern::Operators, Some(second.clone())));
+        assert_eq!(
+            (troubles.first(), troubles.blindness()),
+            (Some(second.clone()), None)
         );
-        assert_eq!(troubles.of(Concern::Watch("watch-pods")), None);
-        assert_eq!(troubles.first(), Some(second));
-        assert!(troubles.set(Concern::Operators, None));
-        assert_eq!(troubles.first(), None);
+        let mut blind = Box::pin(troubles.blind());
+        assert!(blind.as_mut().now_or_never().is_none());
+        assert!(troubles.set(nodes, Some(denied.clone())));
+        assert!(blind.now_or_never().is_some());
+        assert_eq!(
+            (troubles.first(), troubles.blindness()),
+            (Some(denied.clone()), Some(denied.clone()))
+        );
+        assert!(troubles.set(Concern::Agents, Some(second.clone())));
+        assert_eq!(
+            (troubles.first(), troubles.of(nodes)),
+            (Some(second), Some(denied))
+        );
+        assert!(troubles.set(nodes, None));
+        assert_eq!(troubles.blindness(), None);
     }
 }

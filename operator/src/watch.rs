@@ -21,10 +21,16 @@ use weir_runtime::patience::Patience;
 use weir_runtime::readiness::Gate;
 
 use crate::context::Context;
+use crate::metrics::Failing;
 use crate::trouble::Concern;
 
 /// Longest wait before a watch that failed is taken up again.
 const RETRY_CAP: Duration = Duration::from_secs(5);
+/// The API server ends a watch after this time. Of a connection that is dead without a word nobody hears before: a leader
+/// must not take the silence of its fleet for health.
+pub const WATCH_SECONDS: u32 = 45;
+/// A list that takes longer than this is asked for again, on a new connection.
+const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Follows until `stop`. It is established once a first complete list was read.
 pub async fn follow<K>(
@@ -42,28 +48,43 @@ pub async fn follow<K>(
     let (mut patience, start) = (Patience::new(RETRY_CAP), Instant::now());
     let mut wait = Duration::ZERO;
     let mut complaint: Option<String> = None;
+    // From the first request to the end of the list.
+    let mut listing = true;
     loop {
+        let limit = if listing { LIST_TIMEOUT } else { Duration::MAX };
         let next = async {
             tokio::time::sleep(wait).await;
-            stream.next().await
+            tokio::time::timeout(limit, stream.next()).await
         };
         let event = tokio::select! {
             () = stop.cancelled() => return,
             event = next => event,
         };
         wait = Duration::ZERO;
+        let Ok(event) = event else {
+            context.failures.count(Failing::Watch);
+            tracing::warn!(what, "a list did not end in time; asking again");
+            stream = watch(api.clone(), config.clone()).boxed();
+            wait = patience.failed(start.elapsed(), rand::random());
+            continue;
+        };
         match event {
             // A watcher's stream has no end.
             None => return,
             Some(Err(error)) => {
                 let now = start.elapsed();
-                wait = if code(&error) == 410 {
-                    // The client itself would ask for the same version for ever when the refusal is no watch's event.
+                if [403, 410].contains(&code(&error)) {
+                    // 410: the client itself would ask for the same version for ever when the refusal is no watch's
+                    // event. 403: what happened meanwhile must be known as a whole before anything is claimed again.
                     stream = watch(api.clone(), config.clone()).boxed();
+                    listing = true;
+                }
+                wait = if code(&error) == 410 {
                     patience.outdated(now, rand::random())
                 } else {
                     patience.failed(now, rand::random())
                 };
+                context.failures.count(Failing::Watch);
                 let text = format!("{}{}", chain(&error), remedy(&error));
                 if complaint.as_ref() == Some(&text) {
                     tracing::debug!(what, error = text, "watching failed again");
@@ -71,7 +92,7 @@ pub async fn follow<K>(
                     tracing::warn!(what, error = text, "watching failed; trying again");
                     if code(&error) == 403 {
                         let (reason, note) = (ConditionReason::PermissionDenied, format!("{what}: {text}"));
-                        context.tell_of_operator(reason.as_str(), &note).await;
+                        context.tell_of_operator(reason.as_str(), &note);
                         context.set_trouble(Concern::Watch(what), Some((reason, note)));
                     }
                     complaint = Some(text);
@@ -81,12 +102,17 @@ pub async fn follow<K>(
                 // `Init` only says that a list will be asked for.
                 if !matches!(event, Event::Init) && complaint.take().is_some() {
                     tracing::info!(what, "watching again");
-                    context.set_trouble(Concern::Watch(what), None);
+                }
+                match &event {
+                    Event::Init => listing = true,
+                    Event::InitDone => listing = false,
+                    _ => {}
                 }
                 let complete = matches!(event, Event::InitDone);
                 handle(event);
                 if complete {
                     established.now();
+                    context.set_trouble(Concern::Watch(what), None);
                 }
             }
         }

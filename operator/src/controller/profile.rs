@@ -13,10 +13,12 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tokio_util::sync::CancellationToken;
+use weir_profile::api::ConditionReason;
 
 use crate::budget::WriteBudget;
 use crate::context::{Context, GuardedProfile};
-use crate::error::ApiError;
+use crate::error::{ApiError, chain};
+use crate::metrics::Failing;
 use crate::retry::Retries;
 
 pub use build::{Status, build};
@@ -57,7 +59,13 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         profiles,
         stop.cancelled_owned(),
         |profile, profiles: Arc<Profiles>| Box::pin(async move { profiles.reconcile(&profile).await }),
-        |profile, _error: &ApiError, profiles| {
+        |profile, error: &ApiError, profiles| {
+            profiles.context.failures.count(Failing::Profile);
+            if error.is_forbidden() {
+                // Where the status itself is refused, no condition can say so.
+                let reason = ConditionReason::PermissionDenied.as_str();
+                profiles.context.tell_of_operator(reason, &chain(error));
+            }
             Action::requeue(profiles.retries.failed(&profile.name_any(), rand::random()))
         },
     )
@@ -88,7 +96,10 @@ impl Profiles {
             .changes_at
             .map(|at| Duration::from_secs(u64::try_from(at - now).unwrap_or(0)));
         let wait = update_status::update_status(self, profile, &uid, &status).await?;
-        self.retries.forget(&profile.name_any());
+        // A write that has to wait is none that succeeded.
+        if wait.is_none() {
+            self.retries.forget(&profile.name_any());
+        }
         let soonest = [next, wait]
             .into_iter()
             .flatten()

@@ -5,3 +5,4 @@ mod election;
 mod profile;
 mod rig;
 mod sink;
+mod watch;

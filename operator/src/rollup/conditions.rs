@@ -57,6 +57,9 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     pub(super) fn all(&self) -> Vec<Draft> {
+        if let Some((reason, message)) = self.input.blindness {
+            return self.blind(*reason, message);
+        }
         let ready = self.ready();
         let is_ready = ready.status == ConditionStatus::True;
         vec![
@@ -68,6 +71,33 @@ impl View<'_> {
             self.degraded(),
             self.reconciling(is_ready),
             self.stalled(),
+        ]
+    }
+
+    /// Nothing is known of the nodes: only what the spec itself says can be told.
+    fn blind(&self, reason: ConditionReason, message: &str) -> Vec<Draft> {
+        let unknown = |type_| Draft::unknown(type_, reason, message);
+        let healthy = Draft::new(
+            ConditionType::Stalled,
+            false,
+            ConditionReason::Healthy,
+            "progress needs nobody",
+        );
+        vec![
+            match self.refused() {
+                Some((reason, message)) => Draft::new(ConditionType::Ready, false, reason, message),
+                None => unknown(ConditionType::Ready),
+            },
+            self.accepted(),
+            unknown(ConditionType::Programmed),
+            unknown(ConditionType::Delivering),
+            unknown(ConditionType::Complete),
+            Draft::new(ConditionType::Degraded, true, reason, message),
+            unknown(ConditionType::Reconciling),
+            match self.refused() {
+                Some(_) => self.stalled(),
+                None => healthy,
+            },
         ]
     }
 
@@ -109,11 +139,12 @@ impl View<'_> {
         }
         if self.enough(tally.live, tally.expected) {
             let reason = match self.input.subject.mode {
+                // Some node has not confirmed it: it may go on collecting.
+                _ if tally.live < tally.expected => R::EnoughNodesLive,
                 Mode::Suspended => R::Suspended,
                 _ if tally.expired == tally.live => R::Expired,
-                Mode::DryRun if tally.live == tally.expected => R::DryRun,
-                _ if tally.live == tally.expected => R::Live,
-                Mode::Active | Mode::DryRun => R::EnoughNodesLive,
+                Mode::DryRun => R::DryRun,
+                Mode::Active => R::Live,
             };
             return draft(true, reason, &message);
         }

@@ -84,6 +84,7 @@ fn roll(index: &Index, percent: u32) -> weir_profile::CollectorProfileStatus {
         tally: &tally,
         ready_percent: percent,
         trouble: None,
+        blindness: None,
     };
     status(&input, None, Timestamp::from_unix_seconds(NOW).unwrap())
 }

@@ -43,6 +43,8 @@ pub struct Input<'a> {
     pub ready_percent: u32,
     /// What keeps the operator from its work.
     pub trouble: Option<&'a (ConditionReason, String)>,
+    /// Why what nodes do is not known: then nothing is claimed of them, and their last counts stay.
+    pub blindness: Option<&'a (ConditionReason, String)>,
 }
 
 /// The status at `now`; times and rates of `previous` stay where nothing changed.
@@ -58,6 +60,7 @@ pub fn status(
         tally,
         ready_percent: _,
         trouble,
+        blindness,
     } = input;
     let old_conditions = previous.map_or(&[][..], |previous| &previous.conditions);
     let settled = old_conditions.iter().any(|condition| {
@@ -66,7 +69,10 @@ pub fn status(
             && condition.observed_generation == Some(subject.generation)
     });
     let drafts = View { input, settled }.all();
-    let mut problems = Problems::list(&[&tally.problems, &tally.delivery, &tally.missed]);
+    let mut problems = match blindness {
+        Some(_) => Vec::new(),
+        None => Problems::list(&[&tally.problems, &tally.delivery, &tally.missed]),
+    };
     if let Some((reason, message)) = trouble {
         problems.insert(
             0,
@@ -89,10 +95,14 @@ pub fn status(
     bounded(CollectorProfileStatus {
         observed_generation: Some(subject.generation),
         conditions: merge(drafts, old_conditions, subject.generation, now),
-        nodes: Some(node_counts(tally)),
+        nodes: match blindness {
+            Some(_) => previous.and_then(|previous| previous.nodes.clone()),
+            None => Some(node_counts(tally)),
+        },
         problems,
         window: tally
             .window
+            .filter(|_| blindness.is_none())
             .map(|sum| window(sum, previous.and_then(|previous| previous.window))),
         digest,
     })

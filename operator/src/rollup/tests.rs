@@ -32,6 +32,7 @@ fn roll_at(
         tally: &tally,
         ready_percent: percent,
         trouble: None,
+        blindness: None,
     };
     status(&input, old, Timestamp::from_unix_seconds(now).unwrap())
 }
@@ -321,6 +322,49 @@ fn status_missed_events_are_incomplete() {
 }
 
 #[test]
+fn status_of_nodes_that_may_not_be_watched_claims_nothing_and_keeps_the_counts() {
+    let index = fleet(3);
+    let before = roll(&index);
+    let (subject, verdict, tally) = (subject(), accepted(), Index::default().tally(&subject(), NOW));
+    let denied = (R::PermissionDenied, "watch-nodes: not allowed".to_owned());
+    let input = Input {
+        subject: &subject,
+        verdict: &verdict,
+        tally: &tally,
+        ready_percent: 100,
+        trouble: Some(&denied),
+        blindness: Some(&denied),
+    };
+    let blind = status(&input, Some(&before), Timestamp::from_unix_seconds(NOW).unwrap());
+    for type_ in [T::Ready, T::Programmed, T::Delivering, T::Complete] {
+        assert_eq!(says(&blind, type_), (UNKNOWN, R::PermissionDenied), "{type_}");
+    }
+    assert_eq!(says(&blind, T::Accepted), (TRUE, R::Accepted));
+    assert_eq!(says(&blind, T::Degraded), (TRUE, R::PermissionDenied));
+    assert_eq!(blind.nodes, before.nodes);
+    assert_eq!(blind.conditions.len(), T::ALL.len());
+}
+
+#[test]
+fn status_suspended_on_enough_nodes_is_not_called_suspended() {
+    let suspended = Subject {
+        mode: Mode::Suspended,
+        ..subject()
+    };
+    let mut index = fleet(0);
+    for (node, state) in [("a", S::Suspended), ("b", S::Failed)] {
+        let row = entry(state, (state == S::Failed).then_some(R::ProgrammingFailed));
+        add(
+            &mut index,
+            node,
+            weir_profile::api::NodeProfile { digest: None, ..row },
+        );
+    }
+    let status = roll_at(&index, &suspended, 50, None, NOW);
+    assert_eq!(says(&status, T::Ready), (TRUE, R::EnoughNodesLive));
+}
+
+#[test]
 fn status_suspended_is_ready_once_every_node_confirms() {
     let suspended = Subject {
         mode: Mode::Suspended,
@@ -426,6 +470,7 @@ fn status_refused_is_stalled_and_keeps_the_digest_of_what_still_runs() {
         tally: &tally,
         ready_percent: 100,
         trouble: None,
+        blindness: None,
     };
     let after = status(
         &input,
@@ -501,6 +546,7 @@ fn status_agents_that_cannot_be_deployed_are_every_profiles_problem() {
         tally: &tally,
         ready_percent: 100,
         trouble: Some(&trouble),
+        blindness: None,
     };
     let status = status(&input, None, Timestamp::from_unix_seconds(NOW).unwrap());
     assert_eq!(says(&status, T::Degraded), (TRUE, R::PermissionDenied));
@@ -559,6 +605,7 @@ fn status_follows_the_rules_of_kstatus() {
         tally: &tally,
         ready_percent: 100,
         trouble: None,
+        blindness: None,
     };
     assert_eq!(kstatus(&status(&input, None, Timestamp::default()), 3), "Failed");
 }

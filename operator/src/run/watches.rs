@@ -15,13 +15,14 @@ use weir_runtime::supervise::Supervisor;
 
 use super::infallible;
 use crate::context::{Context, Dirty, GuardedProfile, GuardedSink, Namespaces, Stores};
-use crate::event::Events;
+use crate::event::{Events, Publisher};
+use crate::metrics::Failures;
 use crate::names::{AGENT, GATHERED_SECRET, POD_LABEL, SINK_CREDENTIALS_LABEL};
 use crate::rollup::{Index, Touched};
 use crate::settings::Settings;
 use crate::trouble::Troubles;
 use crate::watch::slim::{self, SlimNode, SlimPod, SlimReport};
-use crate::watch::{Established, Lists, Seen, follow};
+use crate::watch::{Established, Lists, Seen, WATCH_SECONDS, follow};
 use crate::write::Writer;
 
 /// The watches before they run.
@@ -41,7 +42,7 @@ pub(super) fn prepare(
     image: String,
     pod: Option<String>,
     readiness: &Readiness,
-) -> (Arc<Context>, Watches) {
+) -> (Arc<Context>, Watches, Publisher) {
     let watches = Watches {
         readiness: readiness.clone(),
         profiles: StoreWriter::default(),
@@ -57,8 +58,9 @@ pub(super) fn prepare(
         gathered: watches.gathered.as_reader(),
         daemon_sets: watches.daemon_sets.as_reader(),
     };
+    let (events, publisher) = Events::new(client.clone(), pod);
     let context = Context {
-        events: Events::new(client.clone(), pod),
+        events,
         client,
         namespaces,
         settings,
@@ -66,11 +68,45 @@ pub(super) fn prepare(
         stores,
         dirty: Dirty::default(),
         writer: Writer::default(),
+        failures: Failures::default(),
         index: Arc::new(Mutex::new(Index::default())),
         troubles: Troubles::default(),
         crds_trouble: Mutex::default(),
     };
-    (Arc::new(context), watches)
+    (Arc::new(context), watches, publisher)
+}
+
+fn watching() -> Config {
+    Config::default().timeout(WATCH_SECONDS)
+}
+
+/// When the controllers may begin.
+pub(super) struct Ready {
+    /// Profiles and sinks are known: what can be said of them can be said.
+    profiles: Vec<Established>,
+    /// Everything else.
+    rest: Vec<Established>,
+}
+
+impl Ready {
+    /// Waits until profiles can be judged, and either everything else is known or something is refused, which is then
+    /// every profile's trouble.
+    pub(super) async fn for_profiles(&self, context: &Context) {
+        for watch in &self.profiles {
+            watch.wait().await;
+        }
+        tokio::select! {
+            () = self.for_all() => {}
+            () = context.troubles.blind() => {}
+        }
+    }
+
+    /// Waits until everything is known.
+    pub(super) async fn for_all(&self) {
+        for watch in self.profiles.iter().chain(&self.rest) {
+            watch.wait().await;
+        }
+    }
 }
 
 impl Watches {
@@ -81,7 +117,7 @@ impl Watches {
         context: &Arc<Context>,
         installed: &CancellationToken,
         stop: &CancellationToken,
-    ) -> Vec<Established> {
+    ) -> Ready {
         // Destructured without `..`, so that a new store cannot be left without a watch.
         let Self {
             readiness,
@@ -99,7 +135,7 @@ impl Watches {
         };
         let client = || context.client.clone();
         let Namespaces { system, agents } = context.namespaces.clone();
-        let named = |name: &str| Config::default().fields(&format!("metadata.name={name}"));
+        let named = |name: &str| watching().fields(&format!("metadata.name={name}"));
         macro_rules! watch {
             ($name:literal, $api:expr, $config:expr, $handle:expr) => {
                 let (api, config, handle) = ($api, $config, $handle);
@@ -120,13 +156,13 @@ impl Watches {
         watch!(
             "watch-profiles",
             Api::all(client()),
-            Config::default(),
+            watching(),
             on_profiles(context, profiles)
         );
         watch!(
             "watch-sinks",
             Api::all(client()),
-            Config::default(),
+            watching(),
             on_sinks(context, sinks)
         );
         let label = format!("{SINK_CREDENTIALS_LABEL}=true");
@@ -134,7 +170,7 @@ impl Watches {
         watch!(
             "watch-secrets",
             api,
-            Config::default().labels(&label),
+            watching().labels(&label),
             on_secrets(context, secrets)
         );
         let api = Api::namespaced(client(), &agents);
@@ -152,18 +188,15 @@ impl Watches {
             on_agents(context, daemon_sets)
         );
         let api = Api::<SlimNode>::all_with(client(), &slim::node_resource());
-        watch!("watch-nodes", api, Config::default(), on_nodes(context));
+        watch!("watch-nodes", api, watching(), on_nodes(context));
         let api = Api::<SlimPod>::namespaced_with(client(), &agents, &slim::pod_resource());
         let label = format!("{}={}", POD_LABEL.0, POD_LABEL.1);
-        watch!(
-            "watch-pods",
-            api,
-            Config::default().labels(&label),
-            on_pods(context)
-        );
+        watch!("watch-pods", api, watching().labels(&label), on_pods(context));
         let api = Api::<SlimReport>::all_with(client(), &slim::report_resource());
-        watch!("watch-reports", api, Config::default(), on_reports(context));
-        all
+        watch!("watch-reports", api, watching(), on_reports(context));
+        // Profiles and sinks are the first two.
+        let rest = all.split_off(2);
+        Ready { profiles: all, rest }
     }
 }
 

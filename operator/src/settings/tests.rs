@@ -17,7 +17,7 @@ fn settings_empty_file_is_the_defaults() {
 #[test]
 fn settings_full_file_is_read() {
     let settings = parse(
-        "clusterName: prod-eu\nagent:\n  image: example.org/weir-agent:2\n  maxUnavailable: 3\n  network: true\n  \
+        "clusterName: prod-eu\nagent:\n  image: example.org/weir-agent:2\n  maxUnavailable: 3\n  network: true\n  ringBytes: 1048576\n  \
          nodeSelector: {pool: web}\n  tolerations: [{key: dedicated, operator: Exists}]\n  resources:\n    \
          requests: {cpu: '0.1'}\n    limits: {memory: 1Gi}\n",
     )
@@ -29,13 +29,14 @@ fn settings_full_file_is_read() {
     assert_eq!(settings.agent.max_unavailable, MaxUnavailable::Nodes(3));
     assert_eq!(settings.agent.tolerations.len(), 1);
     assert!(settings.agent.network);
+    assert_eq!(settings.agent.ring_bytes, Some(1 << 20));
 }
 
 #[test]
 fn settings_bad_values_are_all_named_with_their_field() {
     let error = parse(
         "clusterName: Not_A_Label\nagent:\n  image: 'a b'\n  imagePullPolicy: Sometimes\n  maxUnavailable: 0%\n  \
-         terminationGracePeriodSeconds: 1\n  resources: {limits: {memory: lots}}\n",
+         terminationGracePeriodSeconds: 1\n  ringBytes: 100000\n  tolerations: [{operator: Equals}]\n  resources: {limits: {memory: lots}}\n",
     )
     .unwrap_err()
     .to_string();
@@ -46,6 +47,8 @@ fn settings_bad_values_are_all_named_with_their_field() {
         "agent.maxUnavailable:",
         "agent.terminationGracePeriodSeconds:",
         "agent.resources.limits.memory:",
+        "agent.ringBytes:",
+        "agent.tolerations[0]:",
     ] {
         assert!(error.contains(field), "{field} is not in: {error}");
     }
@@ -75,6 +78,7 @@ fn settings_missing_file_is_an_error_that_names_it() {
 fn agent_image_follows_the_operators_registry_and_tag() {
     let settings = Settings::default();
     let released = format!("ghcr.io/weir-dev/weir-agent:{}", env!("CARGO_PKG_VERSION"));
+    let this = format!("r.example/weir-agent:{}", env!("CARGO_PKG_VERSION"));
     for (own, agent) in [
         (
             "localhost:5000/a/weir-operator:1.2",
@@ -86,7 +90,7 @@ fn agent_image_follows_the_operators_registry_and_tag() {
             "r.example/acme-weir-agent:7",
         ),
         ("r.example/something-else:7", released.as_str()),
-        ("r.example/weir-operator@sha256:ab", released.as_str()),
+        ("r.example/weir-operator@sha256:ab", this.as_str()),
     ] {
         assert_eq!(settings.agent_image(Some(own)), agent, "{own}");
     }

@@ -4,9 +4,11 @@ use k8s_openapi::api::core::v1::{Affinity, Node, Pod, Taint};
 use kube::api::ApiResource;
 use kube::core::{DeserializeGuard, Object};
 use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use weir_profile::api::ConditionReason;
-use weir_profile::{CollectorNode, CollectorNodeStatus};
+use serde_json::Value;
+use weir_profile::CollectorNode;
+use weir_profile::api::{ConditionReason, NodeProfile, NodeSink};
 
 use crate::eligibility::eligible;
 use crate::rollup::{AgentPod, NodeFacts, Report};
@@ -17,7 +19,7 @@ pub type SlimNode = DeserializeGuard<Object<NodeSpec, Nothing>>;
 /// A Pod's place and state.
 pub type SlimPod = DeserializeGuard<Object<PodSpec, PodStatus>>;
 /// A `CollectorNode`, whether or not it has a spec.
-pub type SlimReport = DeserializeGuard<Object<Option<Nothing>, CollectorNodeStatus>>;
+pub type SlimReport = DeserializeGuard<Object<Option<Nothing>, ReportStatus>>;
 
 /// How [`SlimNode`] is asked for.
 #[must_use]
@@ -46,6 +48,31 @@ pub struct Nothing {}
 #[serde(default)]
 pub struct NodeSpec {
     taints: Vec<Taint>,
+}
+
+/// What the rollup needs of a node's report. Agents may be newer than the operator: a word that it does not know costs that
+/// word, and neither the row nor the report.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportStatus {
+    #[serde(rename = "podUID")]
+    pod_uid: Option<String>,
+    profiles: Vec<Value>,
+    sinks: Vec<Value>,
+    clock_skew_seconds: Option<i64>,
+}
+
+/// What of a row may be missing without making it another row.
+const DETAILS: [&str; 4] = ["reason", "kinds", "incomplete", "window"];
+
+fn row<T: DeserializeOwned>(row: &Value) -> Option<T> {
+    serde_json::from_value(row.clone()).ok().or_else(|| {
+        let mut row = row.clone();
+        for detail in DETAILS {
+            row.as_object_mut()?.remove(detail);
+        }
+        serde_json::from_value(row).ok()
+    })
 }
 
 /// Where a pod is or is meant to be.
@@ -188,13 +215,22 @@ fn meant_for(affinity: &Affinity) -> Option<String> {
     })
 }
 
-/// What matters of a report. One that cannot be read is there, and trusted by nobody.
+/// What matters of a report; `None` when the agent has not written one yet. One that is no report at all is there, and
+/// trusted by nobody.
 #[must_use]
 pub fn report(report: SlimReport) -> Option<Report> {
-    match report.0 {
-        Ok(object) => Report::of(object.status),
-        Err(_) => Report::of(Some(CollectorNodeStatus::default())),
-    }
+    let status = match report.0 {
+        Ok(object) => object.status?,
+        Err(_) => ReportStatus::default(),
+    };
+    let profiles = status.profiles.iter().filter_map(row::<NodeProfile>);
+    let sinks = status.sinks.iter().filter_map(row::<NodeSink>);
+    Some(Report {
+        pod_uid: status.pod_uid,
+        profiles: profiles.map(|profile| (profile.name.clone(), profile)).collect(),
+        sinks: sinks.map(|sink| (sink.name.clone(), sink)).collect(),
+        clock_skew: status.clock_skew_seconds,
+    })
 }
 
 #[cfg(test)]
@@ -263,12 +299,22 @@ mod tests {
             read(json!({"podUID": "u"})).unwrap().pod_uid.as_deref(),
             Some("u")
         );
-        assert_eq!(
-            read(json!({"podUID": "u", "capabilities": ["FromTheFuture"]}))
-                .unwrap()
-                .pod_uid,
-            None
-        );
+        let newer = read(json!({
+            "podUID": "u", "capabilities": ["FromTheFuture"], "hooks": "of another shape",
+            "profiles": [
+                {"name": "a", "uid": "1", "generation": 2, "state": "Failed", "reason": "FromTheFuture"},
+                {"name": "b", "uid": "2", "generation": 1, "state": "FromTheFuture"},
+                {"name": "c", "uid": "3", "generation": 1, "state": "Live"},
+            ],
+        }))
+        .unwrap();
+        assert_eq!(newer.pod_uid.as_deref(), Some("u"));
+        let states: Vec<_> = newer
+            .profiles
+            .values()
+            .map(|row| (row.name.as_str(), row.state.as_str(), row.reason))
+            .collect();
+        assert_eq!(states, [("a", "Failed", None), ("c", "Live", None)]);
         assert_eq!(read(json!(null)), None);
     }
 

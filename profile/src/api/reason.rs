@@ -116,6 +116,11 @@ closed_enum! {
         ImagePullFailed = "ImagePullFailed",
         /// The operator may not do what it must. Apply the manifests' RBAC again.
         PermissionDenied = "PermissionDenied",
+        /// The API server refuses the agents' objects. Correct the operator's settings, or the policy that the message
+        /// names.
+        AgentsRejected = "AgentsRejected",
+        /// The Secrets that sinks name are too large together, and some sinks' are left out. Name fewer or smaller ones.
+        CredentialsTooLarge = "CredentialsTooLarge",
         /// Two operators act on the same objects. Run one, or leave leader election on.
         SecondOperator = "SecondOperator",
     }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -20,12 +21,28 @@ pub(super) async fn apply(
     let Resources {
         secret,
         daemon_set,
+        left_out,
         stage: _,
     } = resources;
-    let (secrets, daemon_sets) = (context.gathered_api(), context.daemon_set_api());
     // First what is mounted, then who mounts it.
-    let live = context.live_gathered();
-    match &secret {
+    apply_secret(context, secret.as_ref()).await?;
+    let (daemon_sets, live) = (context.daemon_set_api(), context.live_daemon_set());
+    match &daemon_set {
+        Some(wanted) => put(context, &daemon_sets, wanted, live.as_ref(), true).await?,
+        None => remove(context, &daemon_sets, live.as_ref()).await?,
+    }
+    Ok(Resources {
+        secret,
+        daemon_set,
+        left_out,
+        stage: PhantomData,
+    })
+}
+
+/// The gathered Secret alone.
+pub(super) async fn apply_secret(context: &Context, secret: Option<&Secret>) -> Result<(), ApiError> {
+    let (secrets, live) = (context.gathered_api(), context.live_gathered());
+    match secret {
         Some(wanted) => {
             // A key that is no longer wished must go, and values are compared as bytes.
             let same_data = live.as_ref().is_some_and(|live| live.data == wanted.data);
@@ -37,20 +54,10 @@ pub(super) async fn apply(
                 live.as_ref().filter(|_| same_data),
                 false,
             )
-            .await?;
+            .await
         }
-        None => remove(context, &secrets, live.as_ref()).await?,
+        None => remove(context, &secrets, live.as_ref()).await,
     }
-    let live = context.live_daemon_set();
-    match &daemon_set {
-        Some(wanted) => put(context, &daemon_sets, wanted, live.as_ref(), true).await?,
-        None => remove(context, &daemon_sets, live.as_ref()).await?,
-    }
-    Ok(Resources {
-        secret,
-        daemon_set,
-        stage: PhantomData,
-    })
 }
 
 async fn put<K>(

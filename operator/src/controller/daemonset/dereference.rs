@@ -25,6 +25,8 @@ pub struct Inputs {
     pub kept: BTreeMap<String, Vec<u8>>,
     /// How many nodes there are.
     pub nodes: usize,
+    /// UID of the `DaemonSet`, if it is there.
+    pub daemon_set_uid: Option<String>,
 }
 
 pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
@@ -68,6 +70,10 @@ pub(super) async fn dereference(context: &Context) -> Result<Inputs, ApiError> {
         secrets,
         kept: kept(context),
         nodes,
+        daemon_set_uid: context
+            .live_daemon_set()
+            .filter(|live| live.metadata.deletion_timestamp.is_none())
+            .and_then(|live| live.metadata.uid),
     })
 }
 

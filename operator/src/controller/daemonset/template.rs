@@ -91,17 +91,7 @@ fn container(settings: &Settings, image: &str) -> Container {
         name: AGENT.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some(agent.image_pull_policy.clone()),
-        args: Some(
-            [
-                "run",
-                "--in-cluster",
-                &format!("--admin=$(POD_IP):{AGENT_ADMIN_PORT}"),
-                &format!("--state-dir={STATE_DIR}"),
-                &format!("--credentials-dir={CREDENTIALS_DIR}"),
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-        ),
+        args: Some(arguments(settings)),
         env: Some(environment(settings)),
         ports: Some(vec![ContainerPort {
             name: Some("admin".to_owned()),
@@ -120,6 +110,23 @@ fn container(settings: &Settings, image: &str) -> Container {
         volume_mounts: Some(mounts()),
         ..Container::default()
     }
+}
+
+fn arguments(settings: &Settings) -> Vec<String> {
+    let mut arguments = vec![
+        "run".to_owned(),
+        "--in-cluster".to_owned(),
+        format!("--admin=$(POD_IP):{AGENT_ADMIN_PORT}"),
+        format!("--state-dir={STATE_DIR}"),
+        format!("--credentials-dir={CREDENTIALS_DIR}"),
+    ];
+    arguments.extend(
+        settings
+            .agent
+            .ring_bytes
+            .map(|bytes| format!("--ring-bytes={bytes}")),
+    );
+    arguments
 }
 
 fn environment(settings: &Settings) -> Vec<EnvVar> {

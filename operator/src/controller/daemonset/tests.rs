@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AgentsInvalid, Inputs, build, validate};
+use super::{Inputs, build, validate};
 use crate::names::GATHERED_SECRET;
 use crate::settings::Settings;
 
@@ -27,12 +27,13 @@ fn inputs(profiles: &[&str]) -> Inputs {
         .into(),
         kept: [].into(),
         nodes: 42,
+        daemon_set_uid: None,
     }
 }
 
 fn daemon_set(settings: &str, inputs: &Inputs) -> Value {
     let settings = Settings::parse(settings, std::path::Path::new("test")).unwrap();
-    let resources = build(&settings, "r/agent:1", "weir-agents", &validate(inputs).unwrap());
+    let resources = build(&settings, "r/agent:1", "weir-agents", &validate(inputs));
     serde_json::to_value(resources.daemon_set.unwrap()).unwrap()
 }
 
@@ -42,7 +43,7 @@ fn gathered_secret_holds_publishers_credentials_and_the_fleets_size_alone() {
         &Settings::default(),
         "r/agent:1",
         "weir-agents",
-        &validate(&inputs(&["a"])).unwrap(),
+        &validate(&inputs(&["a"])),
     );
     let data = resources.secret.unwrap().data.unwrap();
     assert_eq!(data["primary.creds"].0, b"publish");
@@ -58,18 +59,53 @@ fn gathered_secret_holds_publishers_credentials_and_the_fleets_size_alone() {
 fn gathered_secret_leaves_out_what_is_missing_and_keeps_the_rest() {
     let mut inputs = inputs(&["a"]);
     inputs.secrets.clear();
-    assert_eq!(validate(&inputs).unwrap().gathered.len(), 1);
+    assert_eq!(validate(&inputs).gathered.len(), 1);
 }
 
 #[test]
-fn gathered_secret_too_large_is_refused_with_its_size() {
+fn gathered_secret_too_large_leaves_the_largest_out_and_says_so() {
     let mut inputs = inputs(&["a"]);
     inputs
         .secrets
         .get_mut("s")
         .unwrap()
         .insert("login".to_owned(), vec![b'x'; 1 << 20]);
-    assert!(matches!(validate(&inputs), Err(AgentsInvalid::TooLarge { bytes }) if bytes > 1 << 20));
+    inputs.kept = [("other.creds".to_owned(), b"small".to_vec())].into();
+    let resources = build(
+        &Settings::default(),
+        "r/agent:1",
+        "weir-agents",
+        &validate(&inputs),
+    );
+    let message = resources.left_out().unwrap();
+    assert!(message.contains("left out: primary.creds;"), "{message}");
+    let data = resources.secret.unwrap().data.unwrap();
+    assert_eq!(data["other.creds"].0, b"small");
+    assert!(resources.daemon_set.is_some(), "agents go on with the rest");
+}
+
+#[test]
+fn gathered_secret_goes_with_the_daemon_set_once_it_is_there() {
+    let mut inputs = inputs(&["a", "b"]);
+    let owners = |inputs: &Inputs| {
+        let resources = build(
+            &Settings::default(),
+            "r/agent:1",
+            "weir-agents",
+            &validate(inputs),
+        );
+        let owners = resources.secret.unwrap().metadata.owner_references.unwrap();
+        owners
+            .into_iter()
+            .map(|owner| (owner.kind, owner.uid))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(owners(&inputs).len(), 2, "the profiles, until then");
+    inputs.daemon_set_uid = Some("uid-of-it".to_owned());
+    assert_eq!(
+        owners(&inputs),
+        [("DaemonSet".to_owned(), "uid-of-it".to_owned())]
+    );
 }
 
 #[test]
@@ -95,7 +131,7 @@ fn no_profile_needs_no_objects() {
         &Settings::default(),
         "r/agent:1",
         "weir-agents",
-        &validate(&inputs(&[])).unwrap(),
+        &validate(&inputs(&[])),
     );
     assert!(resources.secret.is_none() && resources.daemon_set.is_none());
 }
@@ -189,4 +225,14 @@ fn max_unavailable_is_a_tenth_by_default_and_never_a_second_agent_on_a_node() {
         set["spec"]["updateStrategy"]["rollingUpdate"],
         json!({"maxUnavailable": "10%", "maxSurge": 0})
     );
+}
+
+#[test]
+fn agents_ring_is_as_large_as_the_settings_say() {
+    let arguments = |settings: &str| {
+        let set = daemon_set(settings, &inputs(&["a"]));
+        set["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    assert!(!arguments("").contains("--ring-bytes"), "the agent has a default");
+    assert!(arguments("agent: {ringBytes: 1048576}").contains("\"--ring-bytes=1048576\""));
 }

@@ -10,8 +10,31 @@ use crate::error::chain;
 use crate::names::AGENT;
 use crate::trouble::{Concern, Trouble};
 
-pub(super) async fn update_status(context: &Context, result: Result<&Resources<Applied>, &AgentsError>) {
-    let trouble = trouble(result);
+/// Failures in a row after which what usually passes by itself is told, too.
+const PATIENCE: u32 = 5;
+
+/// What a visit says of the agents' trouble.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// There is none.
+    Well,
+    /// There is this one.
+    Trouble(Trouble),
+    /// Nothing: what was said before still stands.
+    Nothing,
+}
+
+/// `failures` is how often visits have failed in a row, this one included.
+pub(super) fn update_status(
+    context: &Context,
+    result: Result<&Resources<Applied>, &AgentsError>,
+    failures: u32,
+) {
+    let trouble = match said(result, failures) {
+        Said::Well => None,
+        Said::Trouble(trouble) => Some(trouble),
+        Said::Nothing => return,
+    };
     if let Some((reason, message)) = trouble
         .as_ref()
         .filter(|_| trouble != context.troubles.of(Concern::Agents))
@@ -21,28 +44,90 @@ pub(super) async fn update_status(context: &Context, result: Result<&Resources<A
             kind: Some("DaemonSet".to_owned()),
             name: Some(AGENT.to_owned()),
             namespace: Some(context.namespaces.agents.clone()),
+            // `kubectl describe` shows only Events with the object's own UID.
+            uid: context.live_daemon_set().and_then(|live| live.metadata.uid),
             ..ObjectReference::default()
         };
-        context
-            .events
-            .warning(&about, "Apply", reason.as_str(), message)
-            .await;
+        context.events.warning(&about, "Apply", reason.as_str(), message);
     }
     context.set_trouble(Concern::Agents, trouble);
 }
 
-/// Only what a person must mend: the API server's own absence passes.
-fn trouble(result: Result<&Resources<Applied>, &AgentsError>) -> Option<Trouble> {
+fn said(result: Result<&Resources<Applied>, &AgentsError>, failures: u32) -> Said {
     match result {
+        Ok(resources) => match resources.left_out() {
+            Some(message) => Said::Trouble((ConditionReason::CredentialsTooLarge, message)),
+            None => Said::Well,
+        },
         // The error's own words say what is missing: the permission, or the namespace.
-        Err(AgentsError::Api(error)) if error.is_forbidden() || error.is_not_found() => {
-            Some((ConditionReason::PermissionDenied, chain(error)))
+        Err(AgentsError::Api(error)) if error.is_unauthorized_by_role() || error.is_not_found() => {
+            Said::Trouble((ConditionReason::PermissionDenied, chain(error)))
         }
-        Ok(_) | Err(AgentsError::Api(_)) => None,
-        Err(AgentsError::Crds(_)) => Some((
-            ConditionReason::CrdTooOld,
-            result.err().map(ToString::to_string).unwrap_or_default(),
-        )),
-        Err(AgentsError::Invalid(error)) => Some((ConditionReason::SpecTooLarge, error.to_string())),
+        Err(AgentsError::Api(error)) if error.is_refusal() || failures >= PATIENCE => {
+            Said::Trouble((ConditionReason::AgentsRejected, chain(error)))
+        }
+        // The API server's own absence passes, and is no news of what was wrong before.
+        Err(AgentsError::Api(_)) => Said::Nothing,
+        Err(error @ AgentsError::Crds(_)) => Said::Trouble((ConditionReason::CrdTooOld, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+    use crate::error::ApiError;
+
+    fn refused(code: u16, reason: &str, message: &str) -> AgentsError {
+        let status = Status::failure(message, reason).with_code(code);
+        ApiError::new("apply", AGENT, kube::Error::Api(Box::new(status))).into()
+    }
+
+    #[test]
+    fn trouble_tells_roles_from_policies_and_what_passes_from_what_stays() {
+        use ConditionReason as R;
+        let role =
+            "daemonsets.apps \"weir-agent\" is forbidden: User \"u\" cannot patch resource \"daemonsets\"";
+        let policy =
+            "daemonsets.apps \"weir-agent\" is forbidden: ValidatingAdmissionPolicy 'p' denied request";
+        for (code, reason, message, failures, expected) in [
+            (403, "Forbidden", role, 1, Some(R::PermissionDenied)),
+            (403, "Forbidden", policy, 1, Some(R::AgentsRejected)),
+            (
+                422,
+                "Invalid",
+                "tolerations[0].operator: Unsupported value",
+                1,
+                Some(R::AgentsRejected),
+            ),
+            (
+                404,
+                "NotFound",
+                "namespaces \"weir-agents\" not found",
+                1,
+                Some(R::PermissionDenied),
+            ),
+            (409, "Conflict", "try again", 1, None),
+            (429, "TooManyRequests", "slow down", 1, None),
+            (500, "InternalError", "failed calling webhook", 1, None),
+            (
+                500,
+                "InternalError",
+                "failed calling webhook",
+                PATIENCE,
+                Some(R::AgentsRejected),
+            ),
+        ] {
+            let error = refused(code, reason, message);
+            match (said(Err(&error), failures), expected) {
+                (Said::Trouble((told, text)), Some(expected)) => {
+                    assert_eq!(told, expected, "{message}");
+                    assert!(text.contains(message), "{text}");
+                }
+                (Said::Nothing, None) => {}
+                (other, _) => panic!("{message}: {other:?}"),
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks what goes into the gathered Secret. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -19,31 +19,25 @@ const MAX_GATHERED_BYTES: usize = 1000 * 1024;
 pub struct ValidatedAgents {
     /// All profiles; empty means that no agent is needed.
     pub owners: Vec<OwnerReference>,
+    /// UID of the `DaemonSet`, once it is there.
+    pub daemon_set_uid: Option<String>,
     /// Content of the gathered Secret.
     pub gathered: BTreeMap<String, ByteString>,
+    /// Files that did not fit.
+    pub left_out: BTreeSet<String>,
 }
 
-/// Why nothing can be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgentsInvalid {
-    /// The Secrets are too large together.
-    #[error(
-        "the Secrets that sinks name hold {bytes} bytes together, above {MAX_GATHERED_BYTES}; name fewer or smaller ones"
-    )]
-    TooLarge {
-        /// How many bytes.
-        bytes: usize,
-    },
-}
-
-/// Gathers what is there. What is missing is the sink's own condition, and keeps no other sink from its credentials.
-pub fn validate(inputs: &Inputs) -> Result<ValidatedAgents, AgentsInvalid> {
+/// Gathers what is there. What is missing is the sink's own condition, and keeps no other sink from its credentials;
+/// neither does what is too large: the largest are left out first.
+#[must_use]
+pub fn validate(inputs: &Inputs) -> ValidatedAgents {
     let Inputs {
         profiles,
         wanted,
         secrets,
         kept,
         nodes,
+        daemon_set_uid,
     } = inputs;
     let owners = profiles
         .iter()
@@ -72,12 +66,31 @@ pub fn validate(inputs: &Inputs) -> Result<ValidatedAgents, AgentsInvalid> {
         FLEET_SIZE_KEY.to_owned(),
         ByteString(fleet_size(*nodes).to_string().into_bytes()),
     );
-    let bytes = gathered
-        .iter()
-        .map(|(key, value)| key.len() + value.0.len())
-        .sum();
-    if bytes > MAX_GATHERED_BYTES {
-        return Err(AgentsInvalid::TooLarge { bytes });
+    let left_out = leave_out(&mut gathered);
+    ValidatedAgents {
+        owners,
+        daemon_set_uid: daemon_set_uid.clone(),
+        gathered,
+        left_out,
     }
-    Ok(ValidatedAgents { owners, gathered })
+}
+
+/// Takes out the largest files until the rest fits. Returns their names.
+fn leave_out(gathered: &mut BTreeMap<String, ByteString>) -> BTreeSet<String> {
+    let size = |(file, value): (&String, &ByteString)| file.len() + value.0.len();
+    let mut left_out = BTreeSet::new();
+    let mut bytes: usize = gathered.iter().map(size).sum();
+    while bytes > MAX_GATHERED_BYTES {
+        let Some(largest) = gathered
+            .iter()
+            .max_by_key(|entry| size(*entry))
+            .map(|(file, _)| file.clone())
+        else {
+            break;
+        };
+        let removed = gathered.remove_entry(&largest);
+        bytes -= removed.as_ref().map_or(0, |(file, value)| size((file, value)));
+        left_out.insert(largest);
+    }
+    left_out
 }

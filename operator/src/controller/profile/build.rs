@@ -18,8 +18,8 @@ pub struct Status {
     pub changes_at: Option<i64>,
 }
 
-/// Builds the status at `now`, in seconds since 1970. What was last written counts as current while the watch has not
-/// brought it yet.
+/// Builds the status at `now`, in seconds since 1970. What was last written counts as current until
+/// the watch brings something later: the watch may be behind, and of an object that cannot be read only we know the status.
 #[must_use]
 pub fn build(
     index: &Index,
@@ -29,7 +29,7 @@ pub fn build(
     now: i64,
 ) -> Status {
     let current = match written {
-        Some(written) if written.is_newer_than(validated.resource_version.as_deref()) => {
+        Some(written) if written.is_last_of(validated.resource_version.as_deref()) => {
             Some(written.status.clone())
         }
         _ => validated.status.clone(),
@@ -41,6 +41,7 @@ pub fn build(
         tally: &tally,
         ready_percent: validated.ready_percent,
         trouble: inputs.trouble.as_ref(),
+        blindness: inputs.blindness.as_ref(),
     };
     let time = Timestamp::from_unix_seconds(now).unwrap_or_default();
     Status {

@@ -14,6 +14,8 @@ pub struct Inputs {
     pub sink: Option<Arc<GuardedSink>>,
     /// What keeps the operator from its work.
     pub trouble: Option<Trouble>,
+    /// Why what nodes do is not known.
+    pub blindness: Option<Trouble>,
 }
 
 pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs {
@@ -27,5 +29,6 @@ pub(super) fn dereference(context: &Context, profile: &GuardedProfile) -> Inputs
     Inputs {
         sink,
         trouble: context.troubles.first(),
+        blindness: context.troubles.blindness(),
     }
 }

@@ -22,12 +22,12 @@ pub struct Written {
 }
 
 impl Written {
-    /// Whether an object of that version is from before the write.
+    /// Whether an object of that version holds nothing later than the write.
     #[must_use]
-    pub fn is_newer_than(&self, resource_version: Option<&str>) -> bool {
+    pub fn is_last_of(&self, resource_version: Option<&str>) -> bool {
         let number = |text: &str| text.parse::<u64>().ok();
         match (number(&self.resource_version), resource_version.and_then(number)) {
-            (Some(written), Some(seen)) => written > seen,
+            (Some(written), Some(seen)) => written >= seen,
             _ => false,
         }
     }
@@ -106,9 +106,9 @@ pub(super) async fn update_status(
         // Events of one reason are counted together only when they speak of the same condition.
         let action = condition.type_.as_str();
         if bad {
-            context.events.warning(&about, action, reason, &note).await;
+            context.events.warning(&about, action, reason, &note);
         } else {
-            context.events.normal(&about, action, reason, &note).await;
+            context.events.normal(&about, action, reason, &note);
         }
     }
     Ok(None)

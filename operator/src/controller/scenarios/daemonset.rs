@@ -17,6 +17,13 @@ fn world() -> World {
     }
 }
 
+/// The Secret as it is once the `DaemonSet` is there, which then owns it.
+fn owned(mut secret: Value) -> Value {
+    secret["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "weir-agent", "uid": "uid-of-it"}]);
+    stored(secret)
+}
+
 async fn both(server: &mut Server) -> (Value, Value) {
     let secret = server.accept("PATCH", SECRET).await;
     let daemon_set = server.accept("PATCH", DAEMON_SET).await;
@@ -52,7 +59,8 @@ fn stored(mut object: Value) -> Value {
 #[tokio::test]
 async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
     let mut rig = Rig::new(world());
-    let (result, (applied_secret, applied_set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (result, (applied_secret, applied_set)) =
+        play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     result.unwrap();
     assert_eq!(applied_secret["data"]["default.creds"], "czNjcmV0");
     assert_eq!(
@@ -70,7 +78,7 @@ async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
 
     let live = || {
         (
-            vec![stored(applied_secret.clone())],
+            vec![owned(applied_secret.clone())],
             vec![stored(applied_set.clone())],
         )
     };
@@ -80,7 +88,7 @@ async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
         daemon_sets,
         ..world()
     });
-    visit_once(&rig.context).await.unwrap();
+    visit_once(&rig.context, 0).await.unwrap();
     assert!(rig.server.is_silent(), "a steady state causes no write");
 
     let mut rotated = secret();
@@ -92,7 +100,7 @@ async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
         daemon_sets,
         ..world()
     });
-    let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", SECRET)).await;
+    let (result, call) = play(visit_once(&rig.context, 0), rig.server.accept("PATCH", SECRET)).await;
     result.unwrap();
     assert_eq!(call.body["data"]["default.creds"], "bmV3");
     assert!(rig.server.is_silent());
@@ -103,15 +111,19 @@ async fn agents_are_applied_once_and_a_rotation_touches_no_template() {
 #[tokio::test]
 async fn agents_changed_by_hand_are_set_right() {
     let mut rig = Rig::new(world());
-    let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (_, (secret, set)) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     let mut changed = stored(set);
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("evil.example/agent:1");
     let mut rig = Rig::new(World {
-        gathered: vec![stored(secret)],
+        gathered: vec![owned(secret)],
         daemon_sets: vec![changed],
         ..world()
     });
-    let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", DAEMON_SET)).await;
+    let (result, call) = play(
+        visit_once(&rig.context, 0),
+        rig.server.accept("PATCH", DAEMON_SET),
+    )
+    .await;
     result.unwrap();
     assert_eq!(
         call.body["spec"]["template"]["spec"]["containers"][0]["image"],
@@ -125,16 +137,16 @@ async fn agents_changed_by_hand_are_set_right() {
 #[tokio::test]
 async fn agents_go_with_the_last_profile() {
     let mut rig = Rig::new(world());
-    let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (_, (secret, set)) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     let mut rig = Rig::new(World {
-        gathered: vec![stored(secret)],
+        gathered: vec![owned(secret)],
         daemon_sets: vec![stored(set)],
         ..World::default()
     });
     let server = &mut rig.server;
     let empty = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": []});
     let gone = json!({"apiVersion": "v1", "kind": "Status", "status": "Success"});
-    let (result, ()) = play(visit_once(&rig.context), async {
+    let (result, ()) = play(visit_once(&rig.context, 0), async {
         server.give("GET", PROFILES, &empty).await;
         for path in [SECRET, DAEMON_SET] {
             let call = server.give("DELETE", path, &gone).await;
@@ -150,10 +162,10 @@ async fn agents_go_with_the_last_profile() {
 #[tokio::test]
 async fn agents_stay_when_only_the_cache_is_empty() {
     let mut rig = Rig::new(world());
-    let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (_, (secret, set)) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     let mut rig = Rig::new(World {
         profiles: Vec::new(),
-        gathered: vec![stored(secret)],
+        gathered: vec![owned(secret)],
         daemon_sets: vec![stored(set)],
         ..world()
     });
@@ -161,7 +173,11 @@ async fn agents_stay_when_only_the_cache_is_empty() {
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
         "items": [{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "baseline", "uid": "profile-uid"}}],
     });
-    let (result, _) = play(visit_once(&rig.context), rig.server.give("GET", PROFILES, &one)).await;
+    let (result, _) = play(
+        visit_once(&rig.context, 0),
+        rig.server.give("GET", PROFILES, &one),
+    )
+    .await;
     result.unwrap();
     assert!(rig.server.is_silent());
 }
@@ -172,9 +188,10 @@ async fn agents_stay_when_only_the_cache_is_empty() {
 async fn agents_forbidden_is_told() {
     let mut rig = Rig::new(world());
     let server = &mut rig.server;
-    let (result, event) = play(visit_once(&rig.context), async {
+    let (result, event) = play(visit_once(&rig.context, 0), async {
         server.accept("PATCH", SECRET).await;
-        server.refuse("PATCH", DAEMON_SET, 403, "Forbidden").await;
+        let message = "daemonsets.apps \"weir-agent\" is forbidden: User \"operator\" cannot patch resource";
+        server.refuse("PATCH", DAEMON_SET, 403, message).await;
         server.event("weir-agents", "PermissionDenied").await
     })
     .await;
@@ -196,22 +213,22 @@ async fn agents_forbidden_is_told() {
 #[tokio::test]
 async fn agents_keep_the_credentials_of_a_deleted_sink_in_use() {
     let mut rig = Rig::new(world());
-    let (_, (secret, set)) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (_, (secret, set)) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     let gone = |gathered: &Value, profile: Value| World {
         profiles: vec![profile],
         sinks: Vec::new(),
-        gathered: vec![stored(gathered.clone())],
+        gathered: vec![owned(gathered.clone())],
         daemon_sets: vec![stored(set.clone())],
         ..world()
     };
     let mut rig = Rig::new(gone(&secret, profile()));
-    visit_once(&rig.context).await.unwrap();
+    visit_once(&rig.context, 0).await.unwrap();
     assert!(rig.server.is_silent());
 
     let mut other = profile();
     other["spec"]["sinkRef"] = json!({"name": "another"});
     let mut rig = Rig::new(gone(&secret, other));
-    let (result, call) = play(visit_once(&rig.context), rig.server.accept("PATCH", SECRET)).await;
+    let (result, call) = play(visit_once(&rig.context, 0), rig.server.accept("PATCH", SECRET)).await;
     result.unwrap();
     assert_eq!(
         call.body["data"].get("default.creds"),
@@ -221,14 +238,19 @@ async fn agents_keep_the_credentials_of_a_deleted_sink_in_use() {
 }
 
 /// *Scenario:* the installed CRDs are of another version; then the right ones are applied.
-/// *Guarantees:* agents are left as they are, an Event and every profile's status say why; then they are applied.
+/// *Guarantees:* agents are left as they are, credentials reach them all the same, an Event and every profile's status say
+/// why; then they are applied.
 #[tokio::test]
 async fn agents_wait_for_crds_of_their_version() {
     let mut rig = Rig::new(world());
     rig.context
         .set_crds_trouble(Some("apply the crds of one version".to_owned()));
     let server = &mut rig.server;
-    let (result, event) = play(visit_once(&rig.context), server.event("weir-agents", "CrdTooOld")).await;
+    let (result, event) = play(visit_once(&rig.context, 0), async {
+        server.accept("PATCH", SECRET).await;
+        server.event("weir-agents", "CrdTooOld").await
+    })
+    .await;
     result.unwrap_err();
     assert!(event.body["note"].as_str().unwrap().contains("of one version"));
     assert_eq!(
@@ -237,7 +259,7 @@ async fn agents_wait_for_crds_of_their_version() {
     );
 
     rig.context.set_crds_trouble(None);
-    let (result, _) = play(visit_once(&rig.context), both(&mut rig.server)).await;
+    let (result, _) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     result.unwrap();
     assert_eq!(rig.context.troubles.first(), None);
 }

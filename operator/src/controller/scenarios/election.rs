@@ -17,7 +17,7 @@ fn held(holder: &str) -> Value {
 }
 
 /// For elections in which no second instance shows up.
-async fn nobody(second: Option<String>) {
+fn nobody(second: Option<&str>) {
     assert_eq!(second, None);
 }
 
@@ -103,7 +103,7 @@ async fn election_and_an_instance_without_it_tell_of_each_other() {
 
     let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
     let tell = |told: tokio::sync::mpsc::UnboundedSender<_>| {
-        async move |second: Option<String>| told.send(second).unwrap()
+        move |second: Option<&str>| told.send(second.map(str::to_owned)).unwrap()
     };
     let stop = Turn::default().stop;
     let looks = election::look_out(api.clone(), "second".to_owned(), tell(told.clone()), stop.clone());

@@ -5,6 +5,7 @@ use super::rig::{Rig, World, play, profile, sink};
 use crate::controller::profile::Profiles;
 use crate::rollup::samples::{add, entry};
 use crate::rollup::{Index, NodeFacts};
+use crate::trouble::Concern;
 use weir_profile::api::{ConditionReason, NodeProfileState};
 
 const STATUS: &str = "/apis/weir.dev/v1alpha1/collectorprofiles/baseline/status";
@@ -190,6 +191,75 @@ async fn profile_that_cannot_be_read_is_refused() {
             .unwrap()
             .contains("quantum.flip")
     );
+}
+
+/// *Scenario:* a profile that cannot be read is visited again, a while after the watch has brought the written status back.
+/// *Guarantees:* it is written once: what the operator cannot read there, it remembers.
+#[tokio::test(start_paused = true)]
+async fn profile_that_cannot_be_read_is_written_once() {
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        ..World::default()
+    });
+    let profiles = Profiles::new(rig.context.clone());
+    let mut unreadable = profile();
+    unreadable["spec"]["events"][0]["kind"] = json!("quantum.flip");
+    let object = rig.bring(&unreadable);
+    let server = &mut rig.server;
+    let (action, written) = play(profiles.reconcile(&object), async {
+        let call = server.accept("PATCH", STATUS).await;
+        server.event("default", "InvalidSpec").await;
+        call
+    })
+    .await;
+    action.unwrap();
+    unreadable["status"] = written.body["status"].clone();
+    // The version that the write was answered with.
+    unreadable["metadata"]["resourceVersion"] = json!("1000");
+    let object = rig.bring(&unreadable);
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_mins(2)).await;
+        profiles.reconcile(&object).await.unwrap();
+        assert!(rig.server.is_silent());
+    }
+}
+
+/// *Scenario:* what nodes do may not be watched any more; later it may again.
+/// *Guarantees:* the profile's status claims nothing meanwhile, and says why; then it tells what the nodes do.
+#[tokio::test]
+async fn profile_of_nodes_that_may_not_be_watched_is_unknown() {
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
+    let denied = (ConditionReason::PermissionDenied, "watch-reports: no".to_owned());
+    let concern = Concern::Watch("watch-reports");
+    rig.context.set_trouble(concern, Some(denied));
+    let profiles = Profiles::new(rig.context.clone());
+    let object = rig.bring(&profile());
+    let server = &mut rig.server;
+    let (action, written) = play(profiles.reconcile(&object), async {
+        let call = server.accept("PATCH", STATUS).await;
+        server.event("default", "PermissionDenied").await;
+        call
+    })
+    .await;
+    action.unwrap();
+    let status = &written.body["status"];
+    assert_eq!(condition(status, "Ready"), ("Unknown", "PermissionDenied"));
+    assert_eq!(condition(status, "Degraded"), ("True", "PermissionDenied"));
+
+    rig.context.set_trouble(concern, None);
+    let server = &mut rig.server;
+    let (action, written) = play(profiles.reconcile(&object), async {
+        let call = server.accept("PATCH", STATUS).await;
+        server.event("default", "Live").await;
+        call
+    })
+    .await;
+    action.unwrap();
+    assert_eq!(condition(&written.body["status"], "Ready"), ("True", "Live"));
 }
 
 /// *Scenario:* a node fails, recovers and fails again within a second.

@@ -14,10 +14,12 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer as StoreWriter;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower_test::mock::{Handle, SendResponse};
 
 use crate::context::{Context, Dirty, GuardedProfile, GuardedSink, Namespaces, Stores};
 use crate::event::Events;
+use crate::metrics::Failures;
 use crate::rollup::Index;
 use crate::settings::Settings;
 use crate::trouble::Troubles;
@@ -82,8 +84,10 @@ impl Rig {
             gathered: store::<DeserializeGuard<Secret>>(&world.gathered).as_reader(),
             daemon_sets: store::<DeserializeGuard<DaemonSet>>(&world.daemon_sets).as_reader(),
         };
+        let (events, publisher) = Events::new(client.clone(), Some("test".to_owned()));
+        tokio::spawn(publisher.run(CancellationToken::new()));
         let context = Context {
-            events: Events::new(client.clone(), Some("test".to_owned())),
+            events,
             client,
             namespaces: Namespaces {
                 system: "weir-system".to_owned(),
@@ -94,6 +98,7 @@ impl Rig {
             stores,
             dirty: Dirty::default(),
             writer: Writer::default(),
+            failures: Failures::default(),
             index: Arc::new(Mutex::new(world.index)),
             troubles: Troubles::default(),
             crds_trouble: Mutex::default(),
@@ -174,7 +179,7 @@ impl Server {
     }
 
     /// Expects a call and refuses it.
-    pub(super) async fn refuse(&mut self, method: &str, path: &str, code: u16, reason: &str) -> Call {
+    pub(super) async fn refuse(&mut self, method: &str, path: &str, code: u16, message: &str) -> Call {
         let (call, answer) = self.next().await;
         assert_eq!(
             (call.method.as_str(), call.path.as_str()),
@@ -182,7 +187,13 @@ impl Server {
             "{:#}",
             call.body
         );
-        let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason});
+        let reason = match code {
+            403 => "Forbidden",
+            404 => "NotFound",
+            409 => "Conflict",
+            _ => message,
+        };
+        let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
         answer.send_response(respond(code, &status));
         call
     }

@@ -127,13 +127,11 @@ pub(super) async fn update_status(
         if state == ConditionStatus::True {
             context
                 .events
-                .normal(&about, "EnsureStream", reason.as_str(), &message)
-                .await;
+                .normal(&about, "EnsureStream", reason.as_str(), &message);
         } else {
             context
                 .events
-                .warning(&about, "EnsureStream", reason.as_str(), &message)
-                .await;
+                .warning(&about, "EnsureStream", reason.as_str(), &message);
         }
     }
     let mut ensured = sinks

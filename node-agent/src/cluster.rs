@@ -6,6 +6,7 @@
 //! * [`configuration`] (core [`objects`], disk [`cache`]): profiles and sinks -> [`Desired`](crate::config::Desired).
 //! * [`metadata`] (decoding [`pods`]): this node's pods, all namespaces -> [`Change`](crate::enrich::Change).
 //! * [`node`]: the own Node's labels and UID.
+//! * [`keep`]: what must outlive a restart -> disk.
 //! * [`skew`]: the node's clock beside the API server's.
 //! * [`writer`] (cores [`report`], [`ladder`]): the node's report -> `CollectorNode`.
 //!
@@ -15,6 +16,7 @@ pub mod cache;
 pub mod configuration;
 pub mod fleet;
 pub mod identity;
+pub mod keep;
 pub mod ladder;
 pub mod metadata;
 pub mod node;

@@ -2,7 +2,7 @@
 //!
 //! * [`Files`]: reads the files, keeps the last good plan of whatever is bad, counts generations.
 //! * [`watch`]: says when to read again.
-//! * [`expiry`]: says when a plan ends by itself.
+//! * [`expiry`]: says when a plan ends by itself, and which have.
 //! * [`check`]: the same reading, for `weir-agent check`.
 //!
 //! How a plan gets into the kernel is not decided here.
@@ -16,7 +16,7 @@ pub mod watch;
 use std::fmt;
 
 use weir_profile::Plan;
-use weir_profile::api::ConditionReason;
+use weir_profile::api::{ConditionReason, LabelSelector};
 
 pub use error::ConfigError;
 pub use files::Files;
@@ -41,6 +41,8 @@ pub struct Problem {
     pub uid: String,
     /// The generation that is concerned; standalone, the last one that was accepted.
     pub generation: i64,
+    /// The nodes that this generation asks for, by label; `None` is all, and also what cannot be told.
+    pub nodes: Option<LabelSelector>,
     /// Why.
     pub reason: ConditionReason,
     /// The same for a human.
@@ -53,6 +55,7 @@ impl fmt::Display for Problem {
             profile,
             uid: _,
             generation,
+            nodes: _,
             reason,
             message,
         } = self;

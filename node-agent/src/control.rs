@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use weir_events::agent::AgentLedger;
 use weir_node_agent_common::config::Active;
 use weir_node_agent_common::outcome;
+use weir_profile::api::ConditionReason;
 use weir_profile::place::SlotKey;
 use weir_profile::{Assignment, EventKind, NodeConfig, NodeFacts, Placement, Plan};
 use weir_runtime::error::chain;
@@ -26,7 +27,7 @@ use weir_runtime::readiness::{Readiness, State};
 
 use crate::bpf::kernel::KernelError;
 use crate::bpf::maps::MapsError;
-use crate::config::expiry;
+use crate::config::expiry::Expiry;
 use crate::drain::{CommandSender, Moved, Stopped};
 use crate::ledger::{Ledger, RowId};
 use crate::publish::{AgentIdentity, DrainReport, PublishHandle, Publisher, SinkSettings};
@@ -65,8 +66,10 @@ pub enum Request {
     Apply(Vec<Plan>),
     /// Make a cut and answer with its ledger.
     Cut(oneshot::Sender<AgentLedger>),
-    /// The node's labels changed.
+    /// The node's labels are these. Until they are told, profiles that select nodes by label wait.
     Labels(BTreeMap<String, String>),
+    /// These generations expired in a former life, by the profile's UID. Send it before the first plans.
+    Ended(BTreeMap<String, i64>),
 }
 
 /// Why a cut is made.
@@ -143,7 +146,8 @@ pub struct Control {
     readiness: Readiness,
     view: View,
     plans: Vec<Plan>,
-    labels: BTreeMap<String, String>,
+    expiry: Expiry,
+    labels: Option<BTreeMap<String, String>>,
     supported: BTreeSet<EventKind>,
     assignment: Assignment,
     config: NodeConfig,
@@ -193,7 +197,8 @@ impl Control {
             readiness,
             view,
             plans: Vec::new(),
-            labels: BTreeMap::new(),
+            expiry: Expiry::default(),
+            labels: None,
             supported,
             assignment: Assignment::default(),
             config: NodeConfig::default(),
@@ -242,8 +247,12 @@ impl Control {
                 self.place_again().await
             }
             Request::Labels(labels) => {
-                self.labels = labels;
+                self.labels = Some(labels);
                 self.place_again().await
+            }
+            Request::Ended(ended) => {
+                self.expiry.restore(ended);
+                Ok(())
             }
             Request::Cut(answer) => {
                 let ledger = self
@@ -273,16 +282,20 @@ impl Control {
     /// Places the plans as things are now, and makes that run if it differs.
     async fn place_again(&mut self) -> Result<(), ControlError> {
         loop {
+            let now = unix_now();
+            self.expiry.observe(&self.plans, now);
+            self.view.ended(self.expiry.ended());
             let facts = NodeFacts {
                 labels: self.labels.clone(),
                 supported: self.supported.clone(),
-                now: unix_now(),
+                now,
+                ended: self.expiry.ended().clone(),
             };
             let placement = weir_profile::place(&self.plans, &facts, &self.assignment);
             let waits = placement
                 .refused
                 .iter()
-                .any(|refusal| refusal.reason == weir_profile::api::ConditionReason::Pending);
+                .any(|refusal| refusal.reason == ConditionReason::Pending);
             let changed = placement.config != self.config;
             if changed {
                 if let Edit::Kept(error) = self.apply(&placement).await? {
@@ -319,7 +332,7 @@ impl Control {
         let state = match (placement.refused.first(), placement.unsupported.first()) {
             (Some(refusal), _) => State::Degraded {
                 reason: format!("profile {}: {}", refusal.profile, refusal.message),
-                remedy: "remove or narrow a profile of lower priority".into(),
+                remedy: remedy(refusal.reason).into(),
             },
             (None, Some(event)) => State::Degraded {
                 reason: format!(
@@ -347,12 +360,16 @@ impl Control {
 
     /// When something may be different without anybody's asking: a profile expires, an edit is tried again.
     fn next_look(&self) -> Instant {
-        let now = unix_now();
-        let expiry = expiry::next(&self.plans, now)
-            .and_then(|at| u64::try_from(at - now).ok())
-            .map_or(Duration::from_hours(1), Duration::from_secs);
-        let expiry = Instant::now() + expiry;
+        let expiry = Instant::now() + self.expiry.wait(&self.plans, unix_now());
         self.try_again.map_or(expiry, |at| at.min(expiry))
+    }
+}
+
+const fn remedy(reason: ConditionReason) -> &'static str {
+    match reason {
+        ConditionReason::Pending => "wait; if it lasts, see whether the agent reaches the API server",
+        ConditionReason::ProgrammingFailed => "see the reason; it is tried again every minute",
+        _ => "remove or narrow a profile of lower priority",
     }
 }
 

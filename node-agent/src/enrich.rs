@@ -27,7 +27,7 @@ pub use ancestry::Ancestry;
 pub use cgroups::{CgroupCounts, CgroupEntry};
 pub use change::Change;
 pub use clock::WallClock;
-pub use index::{Index, IndexCounts, ScopeChange, ScopeUpdate};
+pub use index::{Index, IndexCounts, ScopeChange, ScopeUpdate, SharedCounts};
 pub use processes::{ProcessFacts, Processes, Subject};
 pub use root::{CgroupRoot, RootError};
 pub use scope::{Decision, ProfileScope, Verdict};

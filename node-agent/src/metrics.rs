@@ -1,4 +1,4 @@
-//! The ledger as metrics: read from the last cut whenever somebody scrapes.
+//! The ledger and attribution's tables as metrics: as of the last cut, read whenever somebody scrapes.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -8,6 +8,7 @@ use weir_events::agent::{AgentLedger, LedgerHook, LedgerSlot};
 use weir_runtime::metrics::Metrics;
 
 use crate::control::view::View;
+use crate::enrich::{CgroupCounts, IndexCounts, WorkloadCounts};
 
 /// Events by outcome, see `docs/telemetry.md`.
 const EVENTS: &str = "events";
@@ -17,6 +18,10 @@ const HOOK_RUNS: &str = "hook_runs";
 const IN_FLIGHT: &str = "events_in_flight";
 /// 1 when the last cut closed.
 const CLOSED: &str = "ledger_closed";
+/// What attribution's tables did not hold.
+const ATTRIBUTION: &str = "attribution_dropped";
+/// Workloads without a bucket of their own.
+const SHARING: &str = "workloads_sharing_bucket";
 
 #[derive(Debug)]
 struct LedgerCollector {
@@ -36,6 +41,7 @@ impl Collector for LedgerCollector {
         events(&ledger, &mut encoder)?;
         in_flight(&ledger, &mut encoder)?;
         hooks(&ledger, &mut encoder)?;
+        attribution(self.view.attribution(), &mut encoder)?;
         let closed = ConstGauge::new(i64::from(ledger.cut.closed));
         closed.encode(encoder.encode_descriptor(
             CLOSED,
@@ -123,6 +129,57 @@ fn hooks(ledger: &AgentLedger, encoder: &mut DescriptorEncoder<'_>) -> Result<()
             let labels = [("hook", hook.as_str()), ("outcome", outcome)];
             ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
         }
+    }
+    Ok(())
+}
+
+fn attribution(counts: IndexCounts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let IndexCounts {
+        cgroups:
+            CgroupCounts {
+                evicted: cgroups_evicted,
+                refused: cgroups_refused,
+            },
+        workloads:
+            WorkloadCounts {
+                evicted: pods_evicted,
+                refused: pods_refused,
+                impostors,
+            },
+        pod_index_overflows,
+        container_index_overflows,
+        namespaces_refused,
+        pods_sharing,
+        containers_sharing,
+    } = counts;
+    let mut family = encoder.encode_descriptor(
+        ATTRIBUTION,
+        "What attribution's tables did not take in or gave up early, as of the last ledger cut",
+        None,
+        ConstCounter::new(0_u64).metric_type(),
+    )?;
+    for (table, reason, count) in [
+        ("cgroups", "full", cgroups_refused),
+        ("cgroups", "evicted", cgroups_evicted),
+        ("pods", "full", pods_refused),
+        ("pods", "evicted", pods_evicted),
+        ("pods", "impostor", impostors),
+        ("namespaces", "full", namespaces_refused),
+        ("pod_buckets", "full", pod_index_overflows),
+        ("container_buckets", "full", container_index_overflows),
+    ] {
+        let labels = [("table", table), ("reason", reason)];
+        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        SHARING,
+        "Workloads that share one bucket of keyed limits for want of their own, as of the last ledger cut",
+        None,
+        ConstGauge::new(0_i64).metric_type(),
+    )?;
+    for (per, count) in [("pod", pods_sharing), ("container", containers_sharing)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        ConstGauge::new(count).encode(family.encode_family(&[("per", per)])?)?;
     }
     Ok(())
 }

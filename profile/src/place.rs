@@ -7,6 +7,8 @@ mod allot;
 mod facts;
 mod rank;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::api::{ConditionReason, Mode, Per};
@@ -119,6 +121,8 @@ pub struct Placement {
     pub unsupported: Vec<UnsupportedEvent>,
     /// Profiles that select this node and do nothing now.
     pub idle: Vec<IdleProfile>,
+    /// The priority of each profile that selects this node, by UID.
+    pub priorities: BTreeMap<String, u16>,
 }
 
 /// A profile or event without a place.
@@ -132,7 +136,8 @@ pub struct Refusal {
     pub generation: i64,
     /// The event; `None` is the profile as a whole.
     pub event: Option<String>,
-    /// `TooManyProfiles`, `TooManySlots`, `TooManyKeyedLimits`, or `Pending` while a freed place is not yet reusable.
+    /// `TooManyProfiles`, `TooManySlots`, `TooManyKeyedLimits`, or `Pending` while a freed place is not yet reusable or the
+    /// node's labels are not known.
     pub reason: ConditionReason,
     /// The same for a human: the bound and the remedy.
     pub message: String,
@@ -190,6 +195,7 @@ pub fn place(plans: &[Plan], facts: &NodeFacts, before: &Assignment) -> Placemen
         refused,
         unsupported: ranked.unsupported,
         idle: ranked.idle,
+        priorities: ranked.priorities,
     }
 }
 

@@ -12,6 +12,7 @@ use weir_node_agent::bpf::kernel::Kernel;
 use weir_node_agent::bpf::ring::Ring;
 use weir_node_agent::control::side::Side;
 use weir_node_agent::decode::{self, Payload};
+use weir_node_agent::enrich::SharedCounts;
 use weir_node_agent_common::config::Active;
 use weir_profile::{Assignment, Document, NodeFacts, SinkPlan, place, plan_with_sink};
 
@@ -31,7 +32,7 @@ const OPENS: u64 = 25_000;
 pub(super) fn rows() -> Result<Vec<Row>> {
     let target = Target::new()?;
     let (kernel, parts) = Kernel::load(RING_BYTES, None).context("loading the agent's programs")?;
-    let mut side = Side::Kernel(Box::new(kernel));
+    let mut side = Side::Kernel(Box::new(kernel), SharedCounts::default());
     collect(&mut side, &target.prefix())?;
     let ring = parts.bulk;
     let (mut ours, mut aya, mut decoded, mut whole) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -1,5 +1,7 @@
-//! Keeps the last good configuration and the Node's labels on disk, so that an agent that restarts without an API server goes on.
+//! Keeps on disk what an agent needs that restarts without an API server: the last good configuration, what of it has
+//! expired, and the last known metadata of the Node, its pods and the namespaces.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,19 +12,24 @@ use thiserror::Error;
 
 use super::node_meta::NodeMeta;
 use super::objects::Saved;
+use crate::enrich::Pod;
 
-/// Largest file that is read: 64 profiles of 128 KiB and as many sinks.
-const MAX_BYTES: u64 = 32 << 20;
+/// Largest file that is written and read: 128 profiles of 128 KiB, and as many sinks.
+const MAX_BYTES: usize = 32 << 20;
 /// Form of the file; another form is not read.
 const FORMAT: u32 = 1;
 const CONFIGURATION: &str = "configuration.json";
 const NODE: &str = "node.json";
+const PODS: &str = "pods.json";
+const NAMESPACES: &str = "namespaces.json";
+const ENDED: &str = "expired.json";
+const ALL: [&str; 5] = [CONFIGURATION, NODE, PODS, NAMESPACES, ENDED];
 
-/// Why the last good configuration is not there or not kept. The agent goes on in either case.
+/// Why something is not there or not kept. The agent goes on in either case.
 #[derive(Debug, Error)]
 pub enum CacheError {
     /// Reading failed.
-    #[error("cannot read the last good configuration {}", path.display())]
+    #[error("cannot read {}, which a former agent kept", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -31,7 +38,7 @@ pub enum CacheError {
         source: io::Error,
     },
     /// It is not what was written.
-    #[error("the last good configuration {} is damaged; it is fetched anew", path.display())]
+    #[error("{} is damaged; it is fetched anew", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -40,13 +47,25 @@ pub enum CacheError {
         source: serde_json::Error,
     },
     /// It was written by another version, or is larger than anything that is written.
-    #[error("the last good configuration {} is of another form; it is fetched anew", path.display())]
+    #[error("{} is of another form; it is fetched anew", path.display())]
     Form {
         /// The file.
         path: PathBuf,
     },
+    /// It would be larger than what is read. What was kept before stays.
+    #[error(
+        "{} would have {bytes} bytes, more than the {MAX_BYTES} that are kept: a restart without the API server would \
+         go on with what was kept before; use fewer or smaller profiles",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How large it would be.
+        bytes: usize,
+    },
     /// Writing failed.
-    #[error("cannot keep the last good configuration in {}; a restart without the API server would collect nothing", path.display())]
+    #[error("cannot write {}; a restart without the API server would go on without it", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -61,6 +80,34 @@ struct Form<T> {
     format: u32,
     #[serde(flatten)]
     content: T,
+}
+
+/// Labels by namespace.
+pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Pods as the index takes them.
+#[derive(Serialize, Deserialize)]
+struct Pods {
+    pods: Vec<Pod>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Namespaces {
+    namespaces: NamespaceLabels,
+}
+
+/// Generations by UID.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    ended: BTreeMap<String, i64>,
+}
+
+/// Whether a file must outlive a loss of power.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    /// It changes often, and what it says is told anew soon.
+    No,
 }
 
 /// The files in the state directory.
@@ -85,7 +132,7 @@ impl Cache {
 
     /// Keeps the configuration: whole and on the disk, or not at all.
     pub fn store(&self, saved: &Saved) -> Result<(), CacheError> {
-        self.write(CONFIGURATION, saved)
+        self.write(CONFIGURATION, saved, Durable::Yes)
     }
 
     /// Removes the configuration: the last profile went.
@@ -100,24 +147,55 @@ impl Cache {
 
     /// Keeps the Node.
     pub fn store_node(&self, node: &NodeMeta) -> Result<(), CacheError> {
-        self.write(NODE, node)
+        self.write(NODE, node, Durable::Yes)
+    }
+
+    /// This node's pods as they were last known.
+    pub fn load_pods(&self) -> Result<Option<Vec<Pod>>, CacheError> {
+        self.read(PODS).map(|kept| kept.map(|Pods { pods }| pods))
+    }
+
+    /// Keeps this node's pods.
+    pub fn store_pods(&self, pods: Vec<Pod>) -> Result<(), CacheError> {
+        self.write(PODS, &Pods { pods }, Durable::No)
+    }
+
+    /// The namespaces' labels as they were last known.
+    pub fn load_namespaces(&self) -> Result<Option<NamespaceLabels>, CacheError> {
+        self.read(NAMESPACES)
+            .map(|kept| kept.map(|Namespaces { namespaces }| namespaces))
+    }
+
+    /// Keeps the namespaces' labels.
+    pub fn store_namespaces(&self, namespaces: NamespaceLabels) -> Result<(), CacheError> {
+        self.write(NAMESPACES, &Namespaces { namespaces }, Durable::No)
+    }
+
+    /// The generations that expired here, by the profile's UID.
+    pub fn load_ended(&self) -> Result<Option<BTreeMap<String, i64>>, CacheError> {
+        self.read(ENDED).map(|kept| kept.map(|Ended { ended }| ended))
+    }
+
+    /// Keeps the generations that expired here.
+    pub fn store_ended(&self, ended: BTreeMap<String, i64>) -> Result<(), CacheError> {
+        self.write(ENDED, &Ended { ended }, Durable::Yes)
     }
 
     /// Removes everything: the agent is uninstalled.
     pub fn purge_all(&self) -> Result<(), CacheError> {
-        self.remove(CONFIGURATION)?;
-        self.remove(NODE)
+        ALL.iter().try_for_each(|name| self.remove(name))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CacheError> {
         let path = self.directory.join(name);
         let mut text = Vec::new();
-        match File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text)) {
+        let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+        match File::open(&path).and_then(|file| file.take(most + 1).read_to_end(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CacheError::Read { path, source }),
         }
-        if u64::try_from(text.len()).is_ok_and(|len| len > MAX_BYTES) {
+        if text.len() > MAX_BYTES {
             return Err(CacheError::Form { path });
         }
         let damaged = |source| CacheError::Damaged {
@@ -132,33 +210,50 @@ impl Cache {
         }
     }
 
-    fn write<T: Serialize>(&self, name: &str, content: &T) -> Result<(), CacheError> {
-        let path = self.directory.join(name);
-        let write = || {
-            let text = serde_json::to_vec(&Form {
-                format: FORMAT,
-                content,
-            })?;
-            let draft = self.directory.join(format!("{name}.new"));
-            let mut file = File::create(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.directory)?.sync_all()
-        };
-        write().map_err(|source: io::Error| CacheError::Write {
-            path: path.clone(),
-            source,
-        })
+    fn draft(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.new"))
     }
 
-    fn remove(&self, name: &str) -> Result<(), CacheError> {
+    fn write<T: Serialize>(&self, name: &str, content: &T, durable: Durable) -> Result<(), CacheError> {
         let path = self.directory.join(name);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(CacheError::Write { path, source }),
+        let failed = |source: io::Error| CacheError::Write {
+            path: path.clone(),
+            source,
+        };
+        let form = Form {
+            format: FORMAT,
+            content,
+        };
+        let text = serde_json::to_vec(&form).map_err(|error| failed(error.into()))?;
+        if text.len() > MAX_BYTES {
+            let bytes = text.len();
+            return Err(CacheError::TooLarge { path, bytes });
         }
+        let write = || {
+            let draft = self.draft(name);
+            let mut file = File::create(&draft)?;
+            file.write_all(&text)?;
+            if durable == Durable::Yes {
+                file.sync_all()?;
+            }
+            fs::rename(&draft, &path)?;
+            if durable == Durable::Yes {
+                File::open(&self.directory)?.sync_all()?;
+            }
+            Ok(())
+        };
+        write().map_err(failed)
+    }
+
+    /// The file, and the draft that a write left which did not end.
+    fn remove(&self, name: &str) -> Result<(), CacheError> {
+        [self.directory.join(name), self.draft(name)]
+            .into_iter()
+            .try_for_each(|path| match fs::remove_file(&path) {
+                Ok(()) => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(source) => Err(CacheError::Write { path, source }),
+            })
     }
 }
 
@@ -199,6 +294,54 @@ mod tests {
         assert_eq!(cache.load_node().unwrap(), Some(node));
         cache.purge_all().unwrap();
         assert_eq!(cache.load_node().unwrap(), None);
+    }
+
+    #[test]
+    fn metadata_and_what_expired_are_kept_and_purge_all_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let pod = Pod {
+            uid: "u".into(),
+            cgroup_uid: "u".into(),
+            namespace: "shop".into(),
+            name: "web-0".into(),
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            owner: None,
+            node: "node1".into(),
+            containers: vec![],
+        };
+        let namespaces: BTreeMap<_, _> = [("shop".to_owned(), pod.labels.clone())].into();
+        let ended: BTreeMap<_, _> = [("uid-a".to_owned(), 3)].into();
+        cache.store_pods(vec![pod.clone()]).unwrap();
+        cache.store_namespaces(namespaces.clone()).unwrap();
+        cache.store_ended(ended.clone()).unwrap();
+        assert_eq!(cache.load_pods().unwrap(), Some(vec![pod]));
+        assert_eq!(cache.load_namespaces().unwrap(), Some(namespaces));
+        assert_eq!(cache.load_ended().unwrap(), Some(ended));
+        cache.store(&Saved::default()).unwrap();
+        for name in ALL {
+            // As a loss of power leaves them.
+            fs::write(cache.draft(name), "{").unwrap();
+        }
+        cache.purge_all().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn store_refuses_what_load_would_not_read_and_leaves_what_was_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let saved = |bytes| Saved {
+            profiles: vec![json!("x".repeat(bytes))],
+            sinks: vec![],
+        };
+        let small = saved(MAX_BYTES - 1_000);
+        cache.store(&small).unwrap();
+        assert!(matches!(
+            cache.store(&saved(MAX_BYTES)),
+            Err(CacheError::TooLarge { .. })
+        ));
+        assert_eq!(cache.load().unwrap(), Some(small));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use weir_profile::{CollectorProfile, CollectorSink};
 use weir_runtime::backoff::Backoff;
 
-use super::cache::Cache;
+use super::cache::{Cache, CacheError};
 use super::fleet::Fleet;
 use super::objects::{Fetched, Kind, Meta, Objects, Saved, Wanted};
 use super::watching;
@@ -31,6 +31,8 @@ pub struct Configuration {
     cache: Cache,
     /// Where the fleet's size is mounted.
     credentials: PathBuf,
+    /// What the start waits, so that a fleet does not start at once; by itself if nobody says.
+    delay: Option<Duration>,
     desired: watch::Sender<Option<Desired>>,
     objects: Objects,
     saved: Option<Saved>,
@@ -62,6 +64,7 @@ impl Configuration {
                 client,
                 cache,
                 credentials,
+                delay: None,
                 desired,
                 objects,
                 saved,
@@ -70,11 +73,19 @@ impl Configuration {
         )
     }
 
+    /// Asks the API server for nothing before this long.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let fleet = Fleet::read(&self.credentials);
         let delayed = async {
-            tokio::time::sleep(fleet.spread(rand::random())).await;
+            let delay = self.delay.unwrap_or_else(|| fleet.spread(rand::random()));
+            tokio::time::sleep(delay).await;
             let profiles = metas::<CollectorProfile>("profiles", &self.client, fleet).boxed();
             let sinks = metas::<CollectorSink>("sinks", &self.client, fleet).boxed();
             (profiles, sinks)
@@ -188,10 +199,16 @@ impl Configuration {
             let store = move || if empty { cache.purge() } else { cache.store(&keep) };
             match tokio::task::spawn_blocking(store).await {
                 Ok(Ok(())) => self.saved = Some(saved),
-                Ok(Err(error)) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the configuration is not kept"
-                ),
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the configuration is not kept"
+                    );
+                    // Only another configuration can be kept.
+                    if matches!(error, CacheError::TooLarge { .. }) {
+                        self.saved = Some(saved);
+                    }
+                }
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the configuration is not kept"

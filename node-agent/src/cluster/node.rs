@@ -25,6 +25,8 @@ pub struct OwnNode {
     name: String,
     /// Where the fleet's size is mounted.
     credentials: PathBuf,
+    /// What the start waits, so that a fleet does not start at once.
+    delay: Duration,
     meta: watch::Sender<Option<NodeMeta>>,
     cache: Option<Cache>,
     /// What the cache holds.
@@ -45,6 +47,7 @@ impl OwnNode {
                 client,
                 name,
                 credentials,
+                delay: Duration::ZERO,
                 meta,
                 cache: None,
                 kept: None,
@@ -75,6 +78,13 @@ impl OwnNode {
         self
     }
 
+    /// Asks the API server for nothing before this long.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.follow()).await;
@@ -84,6 +94,7 @@ impl OwnNode {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
         let mut retry = Backoff::new(RETRY_FIRST, Fleet::read(&self.credentials).retry_cap());
         let mut complaint = None;
+        sleep(self.delay).await;
         loop {
             let trouble = match timeout(GET_TIMEOUT, api.get(&self.name)).await {
                 Ok(Ok(node)) => {

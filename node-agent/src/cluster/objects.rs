@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_profile::api::ConditionReason;
+use weir_profile::api::{ConditionReason, LabelSelector};
 use weir_profile::load::{profile_from_api, sink_from_api};
 use weir_profile::plan::{plan, sink_name};
 use weir_profile::{CollectorProfile, CollectorSink, FieldError, FieldErrors, Plan};
@@ -96,8 +96,17 @@ struct Entry<T> {
     /// What the API server has, as far as it told; `None` once it is gone.
     seen: Option<(String, i64)>,
     held: Option<Held<T>>,
-    /// The generation that could not be read, and why.
-    refused: Option<(String, i64, FieldErrors)>,
+    refused: Option<Refused>,
+}
+
+/// The generation that could not be read, and why.
+#[derive(Debug)]
+struct Refused {
+    uid: String,
+    generation: i64,
+    errors: FieldErrors,
+    /// The nodes that it is for, if that much can be read.
+    nodes: Option<LabelSelector>,
 }
 
 #[derive(Debug)]
@@ -182,6 +191,7 @@ impl<T> Table<T> {
             generation,
         } = meta;
         entry.seen = Some((uid.clone(), generation));
+        let nodes = nodes_of(&raw);
         match read(raw.clone()) {
             Ok(object) => {
                 entry.refused = None;
@@ -196,7 +206,12 @@ impl<T> Table<T> {
             Err(errors) => {
                 // Another object of the same name must not live on as its predecessor.
                 entry.held.take_if(|held| held.uid != uid);
-                entry.refused = Some((uid, generation, errors));
+                entry.refused = Some(Refused {
+                    uid,
+                    generation,
+                    errors,
+                    nodes,
+                });
                 Fetched::Refused
             }
         }
@@ -222,7 +237,7 @@ impl<T> Entry<T> {
             && !self
                 .refused
                 .as_ref()
-                .is_some_and(|(uid, generation, _)| same((uid, *generation)))
+                .is_some_and(|refused| same((&refused.uid, refused.generation)))
     }
 }
 
@@ -339,8 +354,14 @@ impl Objects {
         let mut problems = Vec::new();
         let mut plans = BTreeMap::new();
         for (name, entry) in &self.profiles.entries {
-            if let Some((uid, generation, errors)) = &entry.refused {
-                problems.extend(problem_of(name, uid, *generation, errors));
+            if let Some(Refused {
+                uid,
+                generation,
+                errors,
+                nodes,
+            }) = &entry.refused
+            {
+                problems.extend(problem_of(name, (uid, *generation), nodes.as_ref(), errors));
             }
             let Some(held) = &entry.held else { continue };
             let sink = self.sinks.entries.get(sink_name(&held.object));
@@ -352,8 +373,8 @@ impl Objects {
             let errors = match planned {
                 Ok(plan) => {
                     plans.insert(name.clone(), plan);
-                    if let Some((_, _, errors)) = sink.and_then(|sink| sink.refused.as_ref()) {
-                        Some(sink_error(errors.reason(), &errors.to_string()))
+                    if let Some(refused) = sink.and_then(|sink| sink.refused.as_ref()) {
+                        Some(sink_error(refused.errors.reason(), &refused.errors.to_string()))
                     } else if gone {
                         let message = "is deleted; its last form is used until it is back or sinkRef changes";
                         Some(sink_error(ConditionReason::SinkNotFound, message))
@@ -369,7 +390,9 @@ impl Objects {
                 }
             };
             if let Some(errors) = errors {
-                problems.extend(problem_of(name, &held.uid, held.generation, &errors));
+                let nodes = held.object.spec.nodes.as_ref();
+                let nodes = nodes.and_then(|nodes| nodes.selector.as_ref());
+                problems.extend(problem_of(name, (&held.uid, held.generation), nodes, &errors));
             }
         }
         self.plans = plans;
@@ -381,15 +404,27 @@ fn sink_error(reason: ConditionReason, message: &str) -> FieldErrors {
     FieldError::new("spec.sinkRef.name", format!("the sink {message}"), reason).into()
 }
 
-fn problem_of(name: &str, uid: &str, generation: i64, errors: &FieldErrors) -> Option<Problem> {
+fn problem_of(
+    name: &str,
+    (uid, generation): (&str, i64),
+    nodes: Option<&LabelSelector>,
+    errors: &FieldErrors,
+) -> Option<Problem> {
     let message = errors.to_string();
     (!errors.as_slice().is_empty()).then(|| Problem {
         profile: name.to_owned(),
         uid: uid.to_owned(),
         generation,
+        nodes: nodes.cloned(),
         reason: errors.reason(),
         message,
     })
+}
+
+/// A profile's node selector. Where it cannot be read either, every node is concerned.
+fn nodes_of(raw: &Value) -> Option<LabelSelector> {
+    let selector = raw.pointer("/spec/nodes/selector")?;
+    serde_json::from_value(selector.clone()).ok()
 }
 
 fn meta_of(raw: &Value) -> Meta {

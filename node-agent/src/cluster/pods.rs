@@ -14,6 +14,9 @@ use crate::enrich::{Container, Owner, Pod};
 
 /// Carries the UID that the kubelet puts into a static pod's cgroup path.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// Says that a pod is a static pod's mirror: the kubelet gives it the same value, and the API server lets nobody change
+/// it.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A pod without nearly all of it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -105,15 +108,33 @@ impl Resource for SlimPod {
 }
 
 impl SlimPod {
-    /// The UID in the pod's cgroup paths.
+    /// The pod's UID.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        self.metadata.uid.clone().unwrap_or_default()
+    }
+
+    /// The UID in the pod's cgroup paths. Whoever may make pods may annotate them: only what the kubelet writes for a
+    /// mirror is believed, and the index believes even that only of cgroups that are nobody's.
     #[must_use]
     pub fn cgroup_uid(&self) -> String {
-        let hash = self
+        self.mirrored().cloned().unwrap_or_else(|| self.uid())
+    }
+
+    /// The UID of the static pod that this one mirrors, if it looks as the kubelet makes a mirror.
+    fn mirrored(&self) -> Option<&String> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        let hash = annotations.get(CONFIG_HASH)?;
+        let owner = self
             .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(CONFIG_HASH));
-        hash.or(self.metadata.uid.as_ref()).cloned().unwrap_or_default()
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true));
+        let is_mirror = annotations.get(CONFIG_MIRROR) == Some(hash)
+            && owner.is_none_or(|owner| owner.kind == "Node")
+            && !hash.is_empty();
+        is_mirror.then_some(hash)
     }
 }
 
@@ -254,15 +275,28 @@ mod tests {
     }
 
     #[test]
-    fn static_pods_mirror_is_found_by_its_hash() {
-        let pod: SlimPod = serde_json::from_value(json!({
-            "metadata": {"name": "etcd", "uid": "mirror", "annotations": {CONFIG_HASH: "f3cc103136423a57975750907ebc1d36"}},
-        }))
-        .unwrap();
-        let pod = Pod::from(pod);
+    fn static_pods_mirror_is_found_by_its_hash_and_no_other_pod_is() {
+        const HASH: &str = "f3cc103136423a57975750907ebc1d36";
+        let cgroup_uid = |annotations: serde_json::Value, owners: serde_json::Value| {
+            let pod: SlimPod = serde_json::from_value(json!({
+                "metadata": {"name": "etcd", "uid": "own", "annotations": annotations, "ownerReferences": owners},
+            }))
+            .unwrap();
+            let pod = Pod::from(pod);
+            assert_eq!(pod.uid, "own");
+            pod.cgroup_uid
+        };
+        let owner = |kind: &str| json!([{"apiVersion": "v1", "kind": kind, "name": "n", "uid": "x", "controller": true}]);
+        let mirror = json!({CONFIG_HASH: HASH, CONFIG_MIRROR: HASH});
+        assert_eq!(cgroup_uid(mirror.clone(), owner("Node")), HASH);
+        assert_eq!(cgroup_uid(mirror.clone(), json!([])), HASH, "an old kubelet's");
+        assert_eq!(cgroup_uid(mirror, owner("ReplicaSet")), "own");
+        assert_eq!(cgroup_uid(json!({CONFIG_HASH: HASH}), json!([])), "own");
+        let other = json!({CONFIG_HASH: HASH, CONFIG_MIRROR: "0"});
+        assert_eq!(cgroup_uid(other, json!([])), "own");
         assert_eq!(
-            (pod.uid.as_str(), pod.cgroup_uid.as_str()),
-            ("mirror", "f3cc103136423a57975750907ebc1d36")
+            cgroup_uid(json!({CONFIG_HASH: "", CONFIG_MIRROR: ""}), json!([])),
+            "own"
         );
     }
 

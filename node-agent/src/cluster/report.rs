@@ -8,6 +8,7 @@ mod told;
 use std::collections::BTreeMap;
 
 use weir_profile::CollectorNodeStatus;
+use weir_profile::api::{ConditionReason, NodeProfileState};
 
 use self::told::Told;
 use super::fleet::Fleet;
@@ -22,7 +23,7 @@ const REFILL_MS: u64 = 5_000;
 enum Difference {
     /// Only rates moved.
     Rates,
-    /// Only how sinks do: the whole fleet sees that at once.
+    /// Only what a sink causes: the whole fleet sees that at once.
     Sinks,
     /// Anything else.
     State,
@@ -44,7 +45,7 @@ pub struct Report {
     written_at_ms: u64,
     /// Since when a sinks' difference waits, and when it is due.
     spread_until_ms: Option<u64>,
-    /// When the present difference in state began.
+    /// When the present difference should have been written: one that a sink causes, only once its spread is over.
     unwritten_since_ms: Option<u64>,
     tokens: u64,
     refilled_at_ms: u64,
@@ -92,12 +93,16 @@ impl Report {
             Some(Difference::Sinks) => {}
             Some(Difference::State | Difference::Rates) | None => self.spread_until_ms = None,
         }
-        match self.difference() {
-            Some(Difference::State | Difference::Sinks) => {
-                self.unwritten_since_ms.get_or_insert(now_ms);
-            }
-            Some(Difference::Rates) | None => self.unwritten_since_ms = None,
-        }
+        self.note_unwritten(now_ms);
+    }
+
+    fn note_unwritten(&mut self, now_ms: u64) {
+        let since = self.unwritten_since_ms;
+        self.unwritten_since_ms = match self.difference() {
+            Some(Difference::State) => Some(since.map_or(now_ms, |since| since.min(now_ms))),
+            Some(Difference::Sinks) => since.or(self.spread_until_ms).or(Some(now_ms)),
+            Some(Difference::Rates) | None => None,
+        };
     }
 
     /// When a moved rate will have lasted long enough; `None` while none has moved.
@@ -138,18 +143,18 @@ impl Report {
         self.written = Some(status);
         self.written_at_ms = now_ms;
         self.spread_until_ms = None;
-        self.unwritten_since_ms = match self.difference() {
-            Some(Difference::State | Difference::Sinks) => Some(now_ms),
-            Some(Difference::Rates) | None => None,
-        };
+        self.unwritten_since_ms = None;
+        self.note_unwritten(now_ms);
     }
 
     /// The API server has `found` instead of what was written: somebody else wrote it, or it was made anew.
-    pub fn found(&mut self, found: Option<CollectorNodeStatus>) {
+    pub fn found(&mut self, found: Option<CollectorNodeStatus>, now_ms: u64) {
         self.written = found;
+        self.note_unwritten(now_ms);
     }
 
-    /// Since when the API server has not had the latest state.
+    /// Since when the API server should have had the latest state and has not. In the future while a difference that a sink
+    /// causes waits for its turn.
     #[must_use]
     pub fn unwritten_since_ms(&self) -> Option<u64> {
         self.unwritten_since_ms
@@ -179,8 +184,9 @@ impl Report {
         if current == written {
             return Some(Difference::Rates);
         }
-        current.sinks.clear();
-        written.sinks.clear();
+        for status in [&mut current, &mut written] {
+            forget_sinks(status);
+        }
         Some(if current == written {
             Difference::Sinks
         } else {
@@ -201,6 +207,24 @@ impl Report {
             now_ms
         } else {
             self.refilled_at_ms.saturating_add(REFILL_MS)
+        }
+    }
+}
+
+/// Takes out what the whole fleet sees at once when a sink changes: how it does, and that profiles which go on miss it.
+fn forget_sinks(status: &mut CollectorNodeStatus) {
+    status.sinks.clear();
+    // It counts the states of the rows, which are compared.
+    status.summary = None;
+    for profile in &mut status.profiles {
+        let of_a_sink = matches!(
+            profile.reason,
+            Some(ConditionReason::SinkNotFound | ConditionReason::SinkInvalid)
+        );
+        if of_a_sink && profile.state == NodeProfileState::Degraded {
+            profile.state = NodeProfileState::Live;
+            profile.reason = None;
+            profile.message = None;
         }
     }
 }

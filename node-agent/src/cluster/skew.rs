@@ -130,7 +130,10 @@ where
             .map(move |answer| {
                 if let Ok(answer) = &answer
                     && let Some(date) = answer.headers().get(DATE)
-                    && let Some(date) = date.to_str().ok().and_then(|date| httpdate::parse_http_date(date).ok())
+                    && let Some(date) = date
+                        .to_str()
+                        .ok()
+                        .and_then(|date| httpdate::parse_http_date(date).ok())
                 {
                     layer.look(asked, SystemTime::now(), date);
                 }
@@ -174,7 +177,11 @@ mod tests {
         assert_eq!(skew.told_seconds, None, "not certain, and far from what was told");
         skew.look(107_000, 107_010, 100_000);
         skew.look(105_500, 105_510, 100_000);
-        assert_eq!(skew.told_seconds, Some(7), "not certain, and near to what was told");
+        assert_eq!(
+            skew.told_seconds,
+            Some(7),
+            "not certain, and near to what was told"
+        );
         skew.look(100_100, 100_110, 100_000);
         assert_eq!(skew.told_seconds, None);
         skew.look(80_000, 80_010, 100_000);

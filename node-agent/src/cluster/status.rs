@@ -2,15 +2,18 @@
 //!
 //! Pure but for the texts of errors; the writer decides when it is written.
 
+mod fit;
 mod profile;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_profile::CollectorNodeStatus;
 use weir_profile::api::{Capability, HookState, HookStatus as HookRow, NodeSink, NodeSinkState};
 use weir_profile::api::{ConditionReason, NodeProfileState};
 
+pub use fit::{Fitted, LeftOut};
 pub use window::Window;
 
 use crate::bpf::hook::{HOOKS, HookError};
@@ -35,19 +38,36 @@ pub struct Facts {
     pub boot_id: String,
 }
 
-/// Puts the report together.
+/// What the report is made of, as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// What runs, and what does not.
+    pub shown: &'a Shown,
+    /// What is wrong with profiles, those for other nodes included.
+    pub problems: &'a [Problem],
+    /// The node's labels, once they are known.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    /// How sinks do.
+    pub sinks: &'a [(Arc<str>, SinkState)],
+    /// The last minute's ledgers.
+    pub window: &'a Window,
+    /// How far the node's clock is off, if it is.
+    pub clock_skew_seconds: Option<i64>,
+}
+
+/// Puts the report together, no larger than the API server takes it.
 #[must_use]
-pub fn status(
-    facts: &Facts,
-    shown: &Shown,
-    problems: &[Problem],
-    sinks: &[(Arc<str>, SinkState)],
-    window: &Window,
-    clock_skew_seconds: Option<i64>,
-) -> CollectorNodeStatus {
-    let profiles = profile::rows(shown, problems, window);
+pub fn status(facts: &Facts, sources: Sources<'_>) -> Fitted {
+    let Sources {
+        shown,
+        sinks,
+        window,
+        clock_skew_seconds,
+        ..
+    } = sources;
+    let profiles = profile::rows(sources);
     let live = profiles.iter().filter(|profile| is_well(profile.state)).count();
-    CollectorNodeStatus {
+    fit::fit(CollectorNodeStatus {
         summary: Some(format!("{live}/{}", profiles.len())),
         agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         kernel: Some(facts.kernel.clone()),
@@ -64,7 +84,7 @@ pub fn status(
         sinks: sinks.iter().map(|(name, state)| sink_row(name, state)).collect(),
         window: window.total(),
         clock_skew_seconds,
-    }
+    })
 }
 
 const fn is_well(state: NodeProfileState) -> bool {
@@ -74,13 +94,10 @@ const fn is_well(state: NodeProfileState) -> bool {
     )
 }
 
-/// A message that fits, cut at a character.
+/// A message that fits, if there is one.
 fn message(text: &str) -> Option<String> {
-    let mut end = text.len().min(MESSAGE_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    (end > 0).then(|| text[..end].to_owned())
+    let cut = fit::cut(text, MESSAGE_MAX);
+    (!cut.is_empty()).then(|| cut.to_owned())
 }
 
 fn capabilities(shown: &Shown) -> Vec<Capability> {

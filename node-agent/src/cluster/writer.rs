@@ -98,6 +98,7 @@ impl Writer {
         let mut reread_at = Instant::now() + Fleet::read(&self.credentials).reread_interval(rand::random());
         let mut status = self.status.clone();
         status.mark_changed();
+        let mut node = self.node.clone();
         let mut written_once = false;
         loop {
             let now_ms = self.now_ms();
@@ -139,6 +140,17 @@ impl Writer {
                     reread_at = Instant::now() + Fleet::read(&self.credentials).reread_interval(rand::random());
                     if let Err(error) = self.reread(&mut report).await {
                         tracing::debug!(error = &error as &dyn std::error::Error, "the own report was not read");
+                    }
+                }
+                changed = node.changed() => {
+                    if changed.is_err() {
+                        // Whoever reads the Node is gone: the agent is shutting down.
+                        return;
+                    }
+                    let uid = node.borrow_and_update().as_ref().map(|node| node.uid.clone());
+                    if self.made_for.is_some() && uid.is_some() && self.made_for != uid {
+                        tracing::info!("the Node was made anew; so is its report, which went with it");
+                        report.found(None, self.now_ms());
                     }
                 }
                 () = sleep_until(look.unwrap_or(reread_at)), if look.is_some() => {
@@ -226,7 +238,7 @@ impl Writer {
         let found = found
             .map_err(|_elapsed| WriteError::Timeout)?
             .map_err(WriteError::Read)?;
-        report.found(found.and_then(|found| found.status));
+        report.found(found.and_then(|found| found.status), self.now_ms());
         Ok(())
     }
 }

@@ -100,6 +100,7 @@ impl Files {
                 profile: profile.clone(),
                 uid: profile.clone(),
                 generation: self.generations.get(profile).copied().unwrap_or(0),
+                nodes: None,
                 reason: source.reason,
                 message: source.to_string(),
             }),

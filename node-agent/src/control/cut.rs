@@ -84,7 +84,8 @@ impl Control {
             Some(told) => self.announce(&fold::fold(&ledger, &told), now),
             None => self.announce(&ledger, now),
         }
-        self.view.cut(ledger.clone(), closed.next_seq);
+        self.view
+            .cut(ledger.clone(), closed.next_seq, self.side.attribution());
         Ok(ledger)
     }
 

@@ -42,8 +42,16 @@ pub(super) fn placement(
         .cloned()
         .collect::<Vec<_>>();
     waiting.extend(before);
+    let mut priorities = placed.priorities.clone();
+    priorities.extend(
+        wanted
+            .profiles
+            .iter()
+            .map(|profile| (profile.uid.clone(), profile.priority)),
+    );
     Placement {
         refused: waiting,
+        priorities,
         ..placed.clone()
     }
 }
@@ -54,9 +62,7 @@ fn find<'a>(config: &'a NodeConfig, uid: &str) -> Option<&'a PlacedProfile> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use weir_profile::{Assignment, Document, EventKind, NodeFacts, Plan, SinkPlan, load, plan_with_sink};
+    use weir_profile::{Assignment, Document, NodeFacts, Plan, SinkPlan, load, plan_with_sink};
 
     use super::*;
 
@@ -75,12 +81,7 @@ mod tests {
     }
 
     fn placed(plans: &[Plan]) -> Placement {
-        let facts = NodeFacts {
-            labels: BTreeMap::new(),
-            supported: EventKind::ALL.iter().copied().collect(),
-            now: 0,
-        };
-        weir_profile::place(plans, &facts, &Assignment::default())
+        weir_profile::place(plans, &NodeFacts::supporting_all(0), &Assignment::default())
     }
 
     #[test]

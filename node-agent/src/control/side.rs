@@ -12,13 +12,13 @@ use crate::bpf::image::{Image, kind_number};
 use crate::bpf::kernel::{HookStatus, Kernel, KernelError};
 use crate::bpf::maps::{MapsError, Outcomes};
 use crate::drain::synthetic::{Running, Shared};
-use crate::enrich::clock;
+use crate::enrich::{IndexCounts, SharedCounts, clock};
 use crate::ledger::HookCounts;
 
 /// A source of events that can be configured and counted.
 pub enum Side {
-    /// The kernel.
-    Kernel(Box<Kernel>),
+    /// The kernel, and how full the tables are by which its keyed buckets are addressed.
+    Kernel(Box<Kernel>, SharedCounts),
     /// The generator, and what is prepared for it.
     Synthetic(Arc<Shared>, Running),
 }
@@ -28,7 +28,7 @@ impl Side {
     #[must_use]
     pub fn supported(&self) -> BTreeSet<EventKind> {
         match self {
-            Self::Kernel(kernel) => kernel.supported(),
+            Self::Kernel(kernel, _) => kernel.supported(),
             Self::Synthetic(..) => EventKind::ALL.iter().copied().collect(),
         }
     }
@@ -36,7 +36,7 @@ impl Side {
     /// Writes a configuration where it does not run yet, and attaches what it needs. Returns its side.
     pub fn prepare(&mut self, config: &NodeConfig) -> Result<u32, MapsError> {
         match self {
-            Self::Kernel(kernel) => {
+            Self::Kernel(kernel, _) => {
                 let image = Image::of(config);
                 let side = kernel.prepare(&image)?;
                 kernel.attach_for(&image);
@@ -65,7 +65,7 @@ impl Side {
     /// Makes the word run and waits until nothing runs with the old one.
     pub fn switch(&mut self, word: Active) -> Result<(), KernelError> {
         match self {
-            Self::Kernel(kernel) => kernel.switch(word),
+            Self::Kernel(kernel, _) => kernel.switch(word),
             Self::Synthetic(shared, prepared) => {
                 shared.set(|running| {
                     *running = Running {
@@ -81,7 +81,7 @@ impl Side {
 
     /// Detaches what the running configuration does not need.
     pub fn detach_unneeded(&mut self, config: &NodeConfig) {
-        if let Self::Kernel(kernel) = self {
+        if let Self::Kernel(kernel, _) = self {
             kernel.detach_for(&Image::of(config));
         }
     }
@@ -89,7 +89,7 @@ impl Side {
     /// Detaches everything: nothing is counted from here on.
     pub fn detach_all(&mut self) {
         match self {
-            Self::Kernel(kernel) => kernel.detach_for(&Image::default()),
+            Self::Kernel(kernel, _) => kernel.detach_for(&Image::default()),
             Self::Synthetic(shared, prepared) => {
                 prepared.kinds.clear();
                 shared.set(|running| running.kinds.clear());
@@ -100,7 +100,7 @@ impl Side {
     /// What a slot counted on a lane.
     pub fn outcomes(&self, lane: u32, slot: u16) -> Result<Outcomes, MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps().outcomes(lane, slot),
+            Self::Kernel(kernel, _) => kernel.maps().outcomes(lane, slot),
             Self::Synthetic(shared, _) => {
                 let mut outcomes = Outcomes::default();
                 outcomes[weir_node_agent_common::outcome::RINGED as usize] = shared.made(lane, slot);
@@ -112,7 +112,7 @@ impl Side {
     /// Empties the buckets that a newcomer takes over.
     pub fn reset_bucket(&mut self, index: u32) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps_mut().reset_bucket(index),
+            Self::Kernel(kernel, _) => kernel.maps_mut().reset_bucket(index),
             Self::Synthetic(..) => Ok(()),
         }
     }
@@ -120,7 +120,7 @@ impl Side {
     /// Empties a keyed table that a newcomer takes over.
     pub fn reset_table(&mut self, table: u8) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps_mut().reset_table(table),
+            Self::Kernel(kernel, _) => kernel.maps_mut().reset_table(table),
             Self::Synthetic(..) => Ok(()),
         }
     }
@@ -128,7 +128,7 @@ impl Side {
     /// Cuts a bucket's debt to what its limit, which runs already, allows.
     pub fn clamp_bucket(&mut self, index: u32, tolerance_ns: u64) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel
+            Self::Kernel(kernel, _) => kernel
                 .maps_mut()
                 .clamp_bucket(index, clock::boot_ns, tolerance_ns),
             Self::Synthetic(..) => Ok(()),
@@ -138,7 +138,7 @@ impl Side {
     /// The same for each workload's bucket of a keyed table.
     pub fn clamp_table(&mut self, table: u8, tolerance_ns: u64) -> Result<(), MapsError> {
         match self {
-            Self::Kernel(kernel) => kernel.maps_mut().clamp_table(table, clock::boot_ns, tolerance_ns),
+            Self::Kernel(kernel, _) => kernel.maps_mut().clamp_table(table, clock::boot_ns, tolerance_ns),
             Self::Synthetic(..) => Ok(()),
         }
     }
@@ -146,7 +146,7 @@ impl Side {
     /// What the hooks counted.
     pub fn hooks(&self) -> Result<Vec<HookCounts>, MapsError> {
         match self {
-            Self::Kernel(kernel) => {
+            Self::Kernel(kernel, _) => {
                 let missed = kernel.missed();
                 HOOKS
                     .iter()
@@ -158,11 +158,20 @@ impl Side {
         }
     }
 
+    /// How full attribution's tables are. A generator has no workloads.
+    #[must_use]
+    pub fn attribution(&self) -> IndexCounts {
+        match self {
+            Self::Kernel(_, counts) => counts.get(),
+            Self::Synthetic(..) => IndexCounts::default(),
+        }
+    }
+
     /// What the hooks do, with their names.
     #[must_use]
     pub fn hook_statuses(&self) -> Vec<(&'static str, HookStatus)> {
         match self {
-            Self::Kernel(kernel) => HOOKS
+            Self::Kernel(kernel, _) => HOOKS
                 .iter()
                 .map(crate::bpf::hook::Hook::name)
                 .zip(kernel.hook_statuses())

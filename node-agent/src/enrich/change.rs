@@ -12,8 +12,13 @@ pub enum Change {
     Pods(Vec<Pod>),
     /// A pod is so.
     Pod(Box<Pod>),
-    /// The pod with this [`Pod::cgroup_uid`] is gone.
-    PodGone(String),
+    /// A pod is gone.
+    PodGone {
+        /// Its [`Pod::uid`].
+        uid: String,
+        /// Its [`Pod::cgroup_uid`].
+        cgroup_uid: String,
+    },
     /// A complete list of namespaces with their labels.
     Namespaces(BTreeMap<String, BTreeMap<String, String>>),
     /// A namespace has these labels.
@@ -28,7 +33,7 @@ impl Index {
         match change {
             Change::Pods(pods) => self.pods_listed(pods, now_boot_ns),
             Change::Pod(pod) => self.pod_put(*pod),
-            Change::PodGone(cgroup_uid) => self.pod_deleted(&cgroup_uid, now_boot_ns),
+            Change::PodGone { uid, cgroup_uid } => self.pod_deleted(&uid, &cgroup_uid, now_boot_ns),
             Change::Namespaces(namespaces) => self.namespaces_listed(namespaces),
             Change::Namespace(name, labels) => self.namespace_put(&name, labels),
             Change::NamespaceGone(name) => self.namespace_deleted(&name),

@@ -13,6 +13,7 @@ pub struct DenseIndices {
     free: Vec<u32>,
     next: u32,
     overflowed: u64,
+    sharing: u64,
 }
 
 impl Default for DenseIndices {
@@ -21,6 +22,7 @@ impl Default for DenseIndices {
             free: Vec::new(),
             next: HOST_INDEX + 1,
             overflowed: 0,
+            sharing: 0,
         }
     }
 }
@@ -36,17 +38,27 @@ impl DenseIndices {
             return self.next - 1;
         }
         self.overflowed += 1;
+        self.sharing += 1;
         SHARED_INDEX
     }
 
-    /// Gives an index back, for the next to take.
+    /// Gives back what [`Self::acquire`] gave, for the next to take.
     pub fn release(&mut self, index: u32) {
         if index > HOST_INDEX {
             self.free.push(index);
+        } else if index == SHARED_INDEX {
+            self.sharing = self.sharing.saturating_sub(1);
         }
     }
 
-    /// How often there was no free index, monotonic: above zero, per-workload limits are `Degraded`.
+    /// How many share [`SHARED_INDEX`] now because there was no free index: above zero, limits per workload are
+    /// `Degraded`.
+    #[must_use]
+    pub fn sharing(&self) -> u64 {
+        self.sharing
+    }
+
+    /// How often there was no free index, monotonic.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed
@@ -66,9 +78,11 @@ mod tests {
         assert_eq!(all, (2..KEYED_WORKLOADS).collect());
         assert_eq!(indices.overflowed(), 0);
         assert_eq!(indices.acquire(), SHARED_INDEX);
-        assert_eq!(indices.overflowed(), 1);
+        assert_eq!((indices.overflowed(), indices.sharing()), (1, 1));
         indices.release(SHARED_INDEX);
+        assert_eq!((indices.overflowed(), indices.sharing()), (1, 0));
         indices.release(77);
         assert_eq!((indices.acquire(), indices.acquire()), (77, SHARED_INDEX));
+        assert_eq!((indices.overflowed(), indices.sharing()), (2, 1));
     }
 }

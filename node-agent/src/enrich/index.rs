@@ -3,8 +3,8 @@
 //! One owner, the drain thread; no clock and no I/O: boot time is passed in. What the kernel must be told is
 //! collected, and taken with [`Index::take_scope_changes`].
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use weir_events::{Attribution, Workload as WorkloadFacts, WorkloadRef};
@@ -57,6 +57,26 @@ pub struct IndexCounts {
     pub container_index_overflows: u64,
     /// Namespaces not kept because [`NAMESPACES_MAX`] were.
     pub namespaces_refused: u64,
+    /// Pods that have no dense index of their own now: they share one bucket of every limit per pod.
+    pub pods_sharing: u64,
+    /// Containers, likewise.
+    pub containers_sharing: u64,
+}
+
+/// The index's counts for other threads, as of at most a second ago. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SharedCounts(Arc<Mutex<IndexCounts>>);
+
+impl SharedCounts {
+    /// What they are.
+    #[must_use]
+    pub fn get(&self) -> IndexCounts {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, counts: IndexCounts) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +98,7 @@ pub struct Index {
     namespaces_refused: u64,
     rules: [Vec<ProfileScope>; 2],
     dirty: Vec<u64>,
+    shared_counts: SharedCounts,
     /// Stands for the next workload content in the batches' tables; never used twice.
     next_identity: u32,
 }
@@ -96,6 +117,7 @@ impl Index {
             namespaces_refused: 0,
             rules: [Vec::new(), Vec::new()],
             dirty: Vec::new(),
+            shared_counts: SharedCounts::default(),
             next_identity: 1,
         }
     }
@@ -128,7 +150,15 @@ impl Index {
             pod_index_overflows: self.workloads.indices.overflowed(),
             container_index_overflows: self.container_indices.overflowed(),
             namespaces_refused: self.namespaces_refused,
+            pods_sharing: self.workloads.indices.sharing(),
+            containers_sharing: self.container_indices.sharing(),
         }
+    }
+
+    /// The same for other threads, brought up to date by [`Self::expire`].
+    #[must_use]
+    pub fn shared_counts(&self) -> SharedCounts {
+        self.shared_counts.clone()
     }
 
     /// A cgroup exists: from a mkdir record or the first walk. `path` is from the hierarchy's root. A removed cgroup
@@ -191,23 +221,24 @@ impl Index {
         }
     }
 
-    /// The API server no longer has the pod with this [`Pod::cgroup_uid`]. What is known of it stays for a while.
-    pub fn pod_deleted(&mut self, cgroup_uid: &str, now_boot_ns: u64) {
-        self.workloads.delete(cgroup_uid, now_boot_ns);
+    /// The API server no longer has the pod with this UID and this [`Pod::cgroup_uid`]. What is known of it stays for a
+    /// while.
+    pub fn pod_deleted(&mut self, uid: &str, cgroup_uid: &str, now_boot_ns: u64) {
+        self.workloads.delete(uid, cgroup_uid, now_boot_ns);
     }
 
     /// A complete list of this node's pods: those not in it are gone.
     pub fn pods_listed(&mut self, pods: Vec<Pod>, now_boot_ns: u64) {
-        let listed: std::collections::HashSet<String> =
-            pods.iter().map(|pod| pod.cgroup_uid.clone()).collect();
-        let gone: Vec<Box<str>> = self
+        let identity = |pod: &Pod| (pod.uid.clone(), pod.cgroup_uid.clone());
+        let listed: HashSet<(String, String)> = pods.iter().map(identity).collect();
+        let gone: Vec<Arc<Pod>> = self
             .workloads
             .iter()
-            .filter(|workload| workload.pod.is_some() && !listed.contains(&*workload.cgroup_uid))
-            .map(|workload| workload.cgroup_uid.clone())
+            .filter_map(|workload| workload.pod.clone())
+            .filter(|pod| !listed.contains(&identity(pod)))
             .collect();
-        for uid in gone {
-            self.workloads.delete(&uid, now_boot_ns);
+        for pod in gone {
+            self.workloads.delete(&pod.uid, &pod.cgroup_uid, now_boot_ns);
         }
         for pod in pods {
             self.pod_put(pod);
@@ -267,6 +298,7 @@ impl Index {
             self.forget(id, now_boot_ns);
         }
         self.workloads.expire(now_boot_ns);
+        self.shared_counts.set(self.counts());
     }
 
     /// There is something for [`Self::take_scope_changes`].

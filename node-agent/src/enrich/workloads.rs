@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use super::dense::DenseIndices;
 
@@ -16,7 +17,7 @@ pub const TOMBSTONE_NS: u64 = 600_000_000_000;
 pub const WORKLOADS_MAX: usize = 16_384;
 
 /// A pod's metadata, no more of it than attribution and scope need.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// `metadata.uid`.
     pub uid: String,
@@ -38,7 +39,7 @@ pub struct Pod {
 }
 
 /// What a pod belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Kind, such as `ReplicaSet`.
     pub kind: String,
@@ -47,7 +48,7 @@ pub struct Owner {
 }
 
 /// One started container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The runtime's id, without its `containerd://` prefix.
     pub id: String,
@@ -83,6 +84,18 @@ pub(super) struct Workload {
     idle_since_ns: Option<u64>,
 }
 
+impl Workload {
+    /// Whether the cgroups are another pod's than `pod`, which says that they are its own. The pod whose UID is in their
+    /// path is theirs, also after its end; a static pod, whose UID the API server does not have, is told by its present
+    /// mirror, and only the kubelet's next one follows that.
+    fn belongs_to_another(&self, pod: &Pod) -> bool {
+        let owned = pod.uid == pod.cgroup_uid;
+        self.pod.as_ref().is_some_and(|known| {
+            known.uid != pod.uid && !owned && (self.present || known.uid == known.cgroup_uid)
+        })
+    }
+}
+
 /// What the table did, monotonic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkloadCounts {
@@ -90,6 +103,8 @@ pub struct WorkloadCounts {
     pub evicted: u64,
     /// Pods not taken in because the table was full of present ones.
     pub refused: u64,
+    /// Pods that said they were another pod's mirror, and were not believed.
+    pub impostors: u64,
 }
 
 /// The pods of this node. One owner; bounded by [`WORKLOADS_MAX`].
@@ -138,15 +153,23 @@ impl Workloads {
         self.note_idle(id, now_ns);
     }
 
-    /// The API server has this pod, so.
+    /// The API server has this pod, so. `None` if it is not taken: for want of room, or because the cgroups that it says
+    /// are its own are another pod's.
     pub(super) fn put(&mut self, pod: Pod) -> Option<WorkloadId> {
+        let known = self.find(&pod.cgroup_uid).and_then(|id| self.get(id));
+        if known.is_some_and(|workload| workload.belongs_to_another(&pod)) {
+            self.counts.impostors += 1;
+            return None;
+        }
         let id = self
             .find(&pod.cgroup_uid)
             .or_else(|| self.insert(&pod.cgroup_uid))?;
         let workload = self.get_mut(id)?;
         let mut pod = pod;
         // A restarted container's predecessor leaves the status before its last events are looked at.
-        if let Some(old) = &workload.pod {
+        if let Some(old) = &workload.pod
+            && (old.uid == pod.uid || pod.uid != pod.cgroup_uid)
+        {
             keep_former_containers(&mut pod, old);
         }
         workload.pod = Some(Arc::new(pod));
@@ -155,12 +178,14 @@ impl Workloads {
         Some(id)
     }
 
-    /// The API server no longer has the pod with this cgroup UID. Its metadata stays.
-    pub(super) fn delete(&mut self, cgroup_uid: &str, now_ns: u64) {
-        if let Some(id) = self.find(cgroup_uid) {
-            if let Some(workload) = self.get_mut(id) {
-                workload.present = false;
-            }
+    /// The API server no longer has the pod with this UID and cgroup UID. Its metadata stays. Another pod's deletion says
+    /// nothing.
+    pub(super) fn delete(&mut self, uid: &str, cgroup_uid: &str, now_ns: u64) {
+        let Some(id) = self.find(cgroup_uid) else { return };
+        if let Some(workload) = self.get_mut(id)
+            && workload.pod.as_ref().is_some_and(|pod| pod.uid == uid)
+        {
+            workload.present = false;
             self.note_idle(id, now_ns);
         }
     }

@@ -1,8 +1,9 @@
 //! Wires the cluster's side: API server in, drain thread and control side fed, the node's report out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,10 +14,11 @@ use weir_runtime::supervise::Supervisor;
 
 use super::{RunError, system};
 use crate::cluster::cache::Cache;
-use crate::cluster::status::{Facts, Window, status};
+use crate::cluster::keep::keep;
+use crate::cluster::status::{Facts, Fitted, LeftOut, Sources, Window, status};
 use crate::cluster::{
-    Configuration, Identity as ClusterIdentity, Metadata, NodeMeta, OwnNode, SkewLayer, Writer, client,
-    is_uninstalled,
+    Configuration, Fleet, Identity as ClusterIdentity, Metadata, NodeMeta, OwnNode, SkewLayer, Writer,
+    client, is_uninstalled,
 };
 use crate::config::{Desired, Problem};
 use crate::control::view::View;
@@ -27,7 +29,10 @@ use crate::publish::PublishHandle;
 use crate::state::StateDir;
 
 /// How often sinks' states are looked at for the report.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the first profiles wait for pods and namespaces, without which events of workloads out of scope are
+/// delivered as `late`: many times what the lists take from an API server that is there.
+const METADATA_WAIT: Duration = Duration::from_secs(2);
 
 /// What the wiring joins.
 pub(super) struct Parts {
@@ -98,11 +103,17 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
     } = parts;
     let (layer, skew) = SkewLayer::new();
     let client = client(&layer).map_err(system("reach the API server"))?;
-    let (configuration, desired) =
-        Configuration::new(client.clone(), Cache::new(&state_dir), credentials.clone());
+    // One delay for all: the fleet's agents do not start together, and this one's pods are there before its profiles.
+    let delay = Fleet::read(&credentials).spread(rand::random());
+    let cache = Cache::new(&state_dir);
+    let (configuration, desired) = Configuration::new(client.clone(), cache.clone(), credentials.clone());
+    let configuration = configuration.after(delay);
     let (metadata, changes) = Metadata::new(client.clone(), identity.node.clone(), credentials.clone());
+    let (metadata, kept_changes) = metadata.after(delay).with_cache(cache.clone());
     let (own_node, node) = OwnNode::new(client.clone(), identity.node.clone(), credentials.clone());
-    let own_node = own_node.with_cache(Cache::new(&state_dir));
+    let own_node = own_node.with_cache(cache.clone()).after(delay);
+    let (metadata_listed, listed) = watch::channel(false);
+    let ended = ended(&cache);
     let (problems, problem) = watch::channel(Vec::new());
     let (report, reported) = watch::channel(None);
     let gate = readiness.gate("node report");
@@ -126,15 +137,38 @@ pub(super) fn follow(supervisor: &mut Supervisor, parts: Parts) -> Result<kube::
     endless(supervisor, run("own node"), |stop| own_node.run(stop));
     endless(supervisor, run("node report"), |stop| writer.run(stop));
     endless(supervisor, run("metadata changes"), |stop| {
-        hand_over(changes, commands, stop)
+        hand_over(kept_changes, changes, commands, metadata_listed, stop)
     });
-    let asker = requests.clone();
-    endless(supervisor, run("node labels"), |stop| labels(node, asker, stop));
-    endless(supervisor, run("desired profiles"), |stop| {
-        apply(desired, requests, configured, readiness, problems, stop)
+    let (asker, labels_of) = (requests.clone(), node.clone());
+    endless(supervisor, run("node labels"), |stop| {
+        labels(labels_of, asker, stop)
+    });
+    let ends = view.ends();
+    endless(supervisor, run("expired profiles"), |stop| async move {
+        let store = move |ended| cache.store_ended(ended);
+        stop.run_until_cancelled(keep("expired profiles", ends, Duration::ZERO, store))
+            .await;
+        // What is kept may end before everything else does.
+        stop.cancelled().await;
+    });
+    let applier = Applier {
+        requests,
+        configured,
+        readiness,
+        problems,
+    };
+    endless(supervisor, run("desired profiles"), |stop| async move {
+        stop.run_until_cancelled(applier.run(ended, listed, desired))
+            .await;
+        stop.cancelled().await;
     });
     endless(supervisor, run("status"), |stop| {
-        describe(facts, view, publish, (problem, skew), report, stop)
+        let followed = Followed {
+            problems: problem,
+            skew,
+            node,
+        };
+        describe(facts, view, publish, followed, report, stop)
     });
     Ok(client)
 }
@@ -154,7 +188,33 @@ fn endless<F>(
     });
 }
 
-async fn hand_over(mut changes: mpsc::Receiver<Change>, commands: CommandSender, stop: CancellationToken) {
+/// What expired in a former life.
+fn ended(cache: &Cache) -> BTreeMap<String, i64> {
+    let kept = cache.load_ended().unwrap_or_else(|error| {
+        tracing::warn!(
+            error = chain(&error),
+            "starting without knowing which profiles expired before"
+        );
+        None
+    });
+    kept.unwrap_or_default()
+}
+
+/// Tells the drain thread of pods and namespaces: first as they were kept, then as they come. `listed` becomes true once
+/// it was told complete lists of this life.
+async fn hand_over(
+    kept: Vec<Change>,
+    mut changes: mpsc::Receiver<Change>,
+    commands: CommandSender,
+    listed: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    for change in kept {
+        if commands.send(Command::Metadata(change)).await.is_err() {
+            return stop.cancelled().await;
+        }
+    }
+    let (mut pods, mut namespaces) = (false, false);
     loop {
         let change = tokio::select! {
             () = stop.cancelled() => return,
@@ -163,8 +223,13 @@ async fn hand_over(mut changes: mpsc::Receiver<Change>, commands: CommandSender,
         let Some(change) = change else {
             return stop.cancelled().await;
         };
+        pods |= matches!(change, Change::Pods(_));
+        namespaces |= matches!(change, Change::Namespaces(_));
         if commands.send(Command::Metadata(change)).await.is_err() {
             return stop.cancelled().await;
+        }
+        if pods && namespaces {
+            listed.send_if_modified(|listed| !std::mem::replace(listed, true));
         }
     }
 }
@@ -186,40 +251,76 @@ async fn labels(mut node: watch::Receiver<Option<NodeMeta>>, requests: Requests,
     }
 }
 
-async fn apply(
-    mut desired: watch::Receiver<Option<Desired>>,
+/// Hands the profiles that are wanted to the control side.
+struct Applier {
     requests: Requests,
     configured: Gate,
     readiness: Readiness,
     problems: watch::Sender<Vec<Problem>>,
-    stop: CancellationToken,
-) {
-    loop {
-        let next = desired.borrow_and_update().clone();
-        if let Some(Desired {
-            plans,
-            errors,
-            problems: found,
-        }) = next
-        {
-            let state = errors.first().map_or(State::Live, |first| State::Degraded {
-                reason: first.clone(),
-                remedy: "correct the profile; its last good generation goes on until then".into(),
-            });
-            readiness.set("profile objects", state, SystemTime::now());
-            problems.send_replace(found);
-            if requests.send(Request::Apply(plans)).await.is_err() {
-                return stop.cancelled().await;
-            }
-            configured.open();
+}
+
+impl Applier {
+    /// Runs until whoever it talks to is gone. The first profiles come after what expired before, and after `listed`, or
+    /// [`METADATA_WAIT`] where the API server takes longer.
+    async fn run(
+        self,
+        ended: BTreeMap<String, i64>,
+        mut listed: watch::Receiver<bool>,
+        mut desired: watch::Receiver<Option<Desired>>,
+    ) {
+        if self.requests.send(Request::Ended(ended)).await.is_err() {
+            return;
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = desired.changed() => if changed.is_err() {
-                return stop.cancelled().await;
+        if desired.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        let waited = tokio::time::timeout(METADATA_WAIT, listed.wait_for(|listed| *listed));
+        if waited.await.is_err() {
+            tracing::info!(
+                "profiles start before this node's pods are listed; until then those that were kept are taken"
+            );
+        }
+        loop {
+            let next = desired.borrow_and_update().clone();
+            if let Some(next) = next
+                && !self.apply(next).await
+            {
+                return;
+            }
+            if desired.changed().await.is_err() {
+                return;
             }
         }
     }
+
+    /// False if the control side is gone.
+    async fn apply(
+        &self,
+        Desired {
+            plans,
+            errors,
+            problems,
+        }: Desired,
+    ) -> bool {
+        let state = errors.first().map_or(State::Live, |first| State::Degraded {
+            reason: first.clone(),
+            remedy: "correct the profile; its last good generation goes on until then".into(),
+        });
+        self.readiness.set("profile objects", state, SystemTime::now());
+        self.problems.send_replace(problems);
+        if self.requests.send(Request::Apply(plans)).await.is_err() {
+            return false;
+        }
+        self.configured.open();
+        true
+    }
+}
+
+/// What the report's content follows, besides what runs and how sinks do.
+struct Followed {
+    problems: watch::Receiver<Vec<Problem>>,
+    skew: watch::Receiver<Option<i64>>,
+    node: watch::Receiver<Option<NodeMeta>>,
 }
 
 /// Keeps the report's content current; whether and when it is written is the writer's.
@@ -227,12 +328,17 @@ async fn describe(
     facts: Facts,
     view: View,
     publish: PublishHandle,
-    (mut problems, mut skew): (watch::Receiver<Vec<Problem>>, watch::Receiver<Option<i64>>),
+    Followed {
+        mut problems,
+        mut skew,
+        mut node,
+    }: Followed,
     told: watch::Sender<Option<CollectorNodeStatus>>,
     stop: CancellationToken,
 ) {
     let start = Instant::now();
     let mut window = Window::default();
+    let mut told_left_out = false;
     let (mut changes, mut cuts) = (view.changes(), view.ledgers());
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -241,6 +347,7 @@ async fn describe(
             _ = changes.changed() => {}
             _ = problems.changed() => {}
             _ = skew.changed() => {}
+            _ = node.changed() => {}
             _ = look.tick() => {}
             _ = cuts.changed() => {
                 let ledger = cuts.borrow_and_update().clone();
@@ -255,14 +362,32 @@ async fn describe(
         if shown.version == 0 {
             continue;
         }
-        let next = status(
+        let node = node.borrow_and_update().clone();
+        let sinks = publish.states();
+        let Fitted {
+            status: next,
+            left_out,
+        } = status(
             &facts,
-            &shown,
-            &problems.borrow_and_update(),
-            &publish.states(),
-            &window,
-            *skew.borrow_and_update(),
+            Sources {
+                shown: &shown,
+                problems: &problems.borrow_and_update(),
+                labels: node.as_ref().map(|node| &node.labels),
+                sinks: &sinks,
+                window: &window,
+                clock_skew_seconds: *skew.borrow_and_update(),
+            },
         );
+        let is_left_out = left_out != LeftOut::default();
+        if is_left_out && !told_left_out {
+            tracing::warn!(
+                profiles = left_out.profiles,
+                sinks = left_out.sinks,
+                "the node's report has no room for all profiles that select the node and their sinks; profiles of the \
+                 lowest priority are left out"
+            );
+        }
+        told_left_out = is_left_out;
         told.send_if_modified(|current| {
             let differs = current.as_ref() != Some(&next);
             *current = Some(next);
@@ -270,3 +395,6 @@ async fn describe(
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

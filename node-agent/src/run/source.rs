@@ -81,7 +81,12 @@ pub(super) fn build(
                 }),
                 wake,
             );
-            (Side::Kernel(Box::new(kernel)), source, Some(scope), index)
+            (
+                Side::Kernel(Box::new(kernel), index.shared_counts()),
+                source,
+                Some(scope),
+                index,
+            )
         }
         SourceArg::Synthetic(rate) => {
             let shared = Arc::new(Shared::default());

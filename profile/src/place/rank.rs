@@ -23,6 +23,7 @@ pub(super) struct Ranked<'a> {
     pub(super) refused: Vec<Refusal>,
     pub(super) unsupported: Vec<UnsupportedEvent>,
     pub(super) idle: Vec<IdleProfile>,
+    pub(super) priorities: BTreeMap<String, u16>,
 }
 
 #[derive(Default)]
@@ -40,7 +41,8 @@ pub(super) fn rank<'a>(plans: &'a [Plan], facts: &NodeFacts) -> Ranked<'a> {
         .filter(|plan| {
             plan.nodes
                 .as_ref()
-                .is_none_or(|nodes| nodes.matches(&facts.labels))
+                .zip(facts.labels.as_ref())
+                .is_none_or(|(nodes, labels)| nodes.matches(labels))
         })
         .collect();
     candidates.sort_by(|a, b| {
@@ -55,7 +57,10 @@ pub(super) fn rank<'a>(plans: &'a [Plan], facts: &NodeFacts) -> Ranked<'a> {
     let mut seen = BTreeSet::new();
     candidates.retain(|plan| seen.insert(plan.uid.as_str()));
     for plan in candidates {
-        if let Some(reason) = idle_reason(plan, facts) {
+        ranked.priorities.insert(plan.uid.clone(), plan.priority);
+        if let Some(refusal) = wait_for_labels(plan, facts) {
+            ranked.refused.push(refusal);
+        } else if let Some(reason) = idle_reason(plan, facts) {
             ranked.idle.push(IdleProfile {
                 name: plan.name.clone(),
                 uid: plan.uid.clone(),
@@ -83,11 +88,30 @@ pub(super) fn rank<'a>(plans: &'a [Plan], facts: &NodeFacts) -> Ranked<'a> {
 fn idle_reason(plan: &Plan, facts: &NodeFacts) -> Option<ConditionReason> {
     if plan.mode == Mode::Suspended {
         Some(ConditionReason::Suspended)
-    } else if plan.expires_at.is_some_and(|expires_at| expires_at <= facts.now) {
+    } else if has_ended(plan, facts) {
         Some(ConditionReason::Expired)
     } else {
         None
     }
+}
+
+fn has_ended(plan: &Plan, facts: &NodeFacts) -> bool {
+    plan.expires_at.is_some_and(|expires_at| {
+        expires_at <= facts.now
+            || facts
+                .ended
+                .get(&plan.uid)
+                .is_some_and(|&ended| plan.generation <= ended)
+    })
+}
+
+/// A selector may exclude the node by a label that is not known yet: nothing of it runs before.
+fn wait_for_labels(plan: &Plan, facts: &NodeFacts) -> Option<Refusal> {
+    (plan.nodes.is_some() && facts.labels.is_none()).then(|| {
+        let message =
+            "it selects nodes by label and this node's labels are not known yet; it follows by itself";
+        refusal(plan, None, ConditionReason::Pending, message.to_owned())
+    })
 }
 
 fn refuse_profile(plan: &Plan, admitted: usize, room: &Room) -> Option<Refusal> {

@@ -363,10 +363,73 @@ fn suspended_expired_and_foreign_profiles_hold_nothing() {
         [("e", ConditionReason::Expired), ("s", ConditionReason::Suspended)]
     );
     let gpu = NodeFacts {
-        labels: BTreeMap::from([("pool".into(), "gpu".into())]),
+        labels: Some(BTreeMap::from([("pool".into(), "gpu".into())])),
         ..facts()
     };
     assert_eq!(place(&all, &gpu, &Assignment::default()).config.profiles.len(), 2);
+}
+
+#[test]
+fn expired_generation_stays_expired_when_the_clock_is_set_back_and_an_edit_starts_it() {
+    let plan = Plan {
+        expires_at: Some(900),
+        ..Sketch::new("e", 1, &[("x", EventKind::FileOpen)]).plan()
+    };
+    let facts = NodeFacts {
+        now: 10,
+        ended: BTreeMap::from([("uid-e".into(), 1)]),
+        ..facts()
+    };
+    let reason = |plan: &Plan| {
+        let placement = place(std::slice::from_ref(plan), &facts, &Assignment::default());
+        placement.idle.first().map(|idle| idle.reason)
+    };
+    assert_eq!(reason(&plan), Some(ConditionReason::Expired));
+    let edited = Plan {
+        generation: 2,
+        ..plan.clone()
+    };
+    assert_eq!(reason(&edited), None);
+    let made_anew = Plan {
+        uid: "another".into(),
+        ..plan
+    };
+    assert_eq!(reason(&made_anew), None);
+}
+
+#[test]
+fn profile_with_a_node_selector_waits_while_the_labels_are_not_known() {
+    let excluding: crate::api::LabelSelector = serde_json::from_value(json!({
+        "matchExpressions": [{"key": "sensitive", "operator": "DoesNotExist"}]
+    }))
+    .unwrap();
+    let excluding = Plan {
+        nodes: Some(excluding),
+        ..Sketch::new("e", 5, &[("x", EventKind::FileOpen)]).plan()
+    };
+    let everywhere = Sketch::new("r", 1, &[("x", EventKind::FileOpen)]).plan();
+    let plans = [excluding, everywhere];
+    let placed = |labels| {
+        let facts = NodeFacts { labels, ..facts() };
+        place(&plans, &facts, &Assignment::default())
+    };
+    let waiting = placed(None);
+    let running = |placement: &Placement| -> Vec<String> {
+        let profiles = placement.config.profiles.iter();
+        profiles.map(|profile| profile.name.clone()).collect()
+    };
+    assert_eq!(running(&waiting), ["r"]);
+    let [refusal] = waiting.refused.as_slice() else {
+        panic!("{:?}", waiting.refused)
+    };
+    assert_eq!(
+        (refusal.profile.as_str(), refusal.reason),
+        ("e", ConditionReason::Pending)
+    );
+    assert_eq!(running(&placed(Some(BTreeMap::new()))), ["e", "r"]);
+    let sensitive = placed(Some(BTreeMap::from([("sensitive".into(), String::new())])));
+    assert_eq!(running(&sensitive), ["r"]);
+    assert!(sensitive.refused.is_empty(), "{:?}", sensitive.refused);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use weir_profile::api::{NodeSink, NodeSinkState, Window};
+use weir_profile::api::{NodeProfile, NodeSink, NodeSinkState, Window};
 
 use super::*;
 
@@ -126,6 +126,68 @@ fn sink_changes_are_spread_over_the_fleet_once() {
     assert_eq!(report.due_ms(17_000), None, "it is as it was");
 }
 
+/// In the largest fleets the spread is longer than what is pending may be.
+#[test]
+fn report_that_waits_for_its_turn_is_not_late_before_that() {
+    let mut report = Report::new(Fleet { nodes: 100_000 });
+    report.update(with_sink(1, NodeSinkState::Delivering), 0, 0);
+    write(&mut report, 0);
+    report.update(with_sink(1, NodeSinkState::Waiting), u32::MAX, 1_000);
+    assert_eq!(report.due_ms(1_000), Some(201_000));
+    for now in [2_000, 100_000, 200_000] {
+        report.update(with_sink(1, NodeSinkState::Waiting), 0, now);
+        assert_eq!(report.unwritten_since_ms(), Some(201_000), "at {now}");
+    }
+    // A local change is not put off by it.
+    report.update(with_sink(2, NodeSinkState::Waiting), 0, 200_500);
+    assert_eq!(report.unwritten_since_ms(), Some(200_500));
+    report.update(with_sink(2, NodeSinkState::Shedding), 0, 230_000);
+    assert_eq!(report.unwritten_since_ms(), Some(200_500));
+}
+
+fn with_profile(state: NodeProfileState, reason: Option<ConditionReason>) -> CollectorNodeStatus {
+    let profile = NodeProfile {
+        name: "p".into(),
+        uid: "u".into(),
+        generation: 1,
+        digest: Some("d".into()),
+        state,
+        reason,
+        message: reason.map(|reason| reason.as_str().to_owned()),
+        kinds: vec![],
+        incomplete: None,
+        window: None,
+    };
+    let live = u8::from(state == NodeProfileState::Live);
+    CollectorNodeStatus {
+        summary: Some(format!("{live}/1")),
+        profiles: vec![profile],
+        ..status(1, 0)
+    }
+}
+
+#[test]
+fn sink_deleted_under_running_profiles_is_spread_like_its_trouble() {
+    let mut report = Report::new(fleet());
+    report.update(with_profile(NodeProfileState::Live, None), 0, 0);
+    write(&mut report, 0);
+    let gone = with_profile(NodeProfileState::Degraded, Some(ConditionReason::SinkNotFound));
+    report.update(gone.clone(), u32::MAX, 1_000);
+    assert_eq!(report.due_ms(1_000), Some(21_000));
+    write(&mut report, 21_000);
+    assert_eq!(report.due_ms(21_000), None);
+    report.update(with_profile(NodeProfileState::Live, None), u32::MAX, 30_000);
+    assert_eq!(
+        report.due_ms(30_000),
+        Some(50_000),
+        "nor does its return come at once"
+    );
+    // What this node alone has is told at once.
+    let failed = with_profile(NodeProfileState::Degraded, Some(ConditionReason::HookFailed));
+    report.update(failed, u32::MAX, 31_000);
+    assert_eq!(report.due_ms(31_000), Some(31_000));
+}
+
 #[test]
 fn flapping_state_is_bounded() {
     let mut report = Report::new(fleet());
@@ -146,8 +208,11 @@ fn report_that_somebody_changed_is_written_again() {
     let mut report = Report::new(fleet());
     report.update(status(1, 0), 0, 0);
     write(&mut report, 0);
-    report.found(Some(status(1, 0)));
+    report.found(Some(status(1, 0)), 1);
     assert_eq!(report.due_ms(1), None);
-    report.found(None);
-    assert_eq!(report.due_ms(2), Some(2));
+    report.found(None, 2);
+    assert_eq!(
+        (report.due_ms(2), report.unwritten_since_ms()),
+        (Some(2), Some(2))
+    );
 }

@@ -1,38 +1,46 @@
 //! The report's row of each profile that selects this node.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
+use weir_node_agent_common::config::KEYED_WORKLOADS;
 use weir_profile::EventKind;
 use weir_profile::api::{ConditionReason, NodeProfileState};
 use weir_profile::api::{KindState, NodeProfile, NodeProfileKind};
 
-use super::{Window, hook_reason, message};
+use super::{Sources, hook_reason, message};
 use crate::bpf::hook::HOOKS;
 use crate::bpf::kernel::HookStatus;
 use crate::config::Problem;
-use crate::control::view::Shown;
+use crate::control::view::{ProfileView, Shown};
+use crate::enrich::IndexCounts;
 
-/// All rows, by name.
-pub(super) fn rows(shown: &Shown, problems: &[Problem], window: &Window) -> Vec<NodeProfile> {
+/// All rows: first those of profiles that run, and among each the higher priority first, then by name.
+pub(super) fn rows(
+    Sources {
+        shown,
+        problems,
+        labels,
+        window,
+        ..
+    }: Sources<'_>,
+) -> Vec<NodeProfile> {
     let mut rows: BTreeMap<String, NodeProfile> = BTreeMap::new();
     for profile in &shown.profiles {
-        let (rates, incomplete) = window.profile(&profile.name);
+        let (rates, incomplete) = window.profile(&profile.name, &profile.kinds);
         let row = row(
             &profile.name,
             &profile.uid,
             profile.generation,
             NodeProfileState::Live,
         );
-        let digest = Some(profile.digest.clone());
-        rows.insert(
-            profile.name.clone(),
-            NodeProfile {
-                digest,
-                incomplete,
-                window: rates,
-                ..row
-            },
-        );
+        let row = NodeProfile {
+            digest: Some(profile.digest.clone()),
+            incomplete,
+            window: rates,
+            ..row
+        };
+        rows.insert(profile.name.clone(), overflowed(row, profile, shown.attribution));
     }
     for idle in &shown.placement.idle {
         let state = match idle.reason {
@@ -64,7 +72,15 @@ pub(super) fn rows(shown: &Shown, problems: &[Problem], window: &Window) -> Vec<
     }
     for problem in problems {
         let runs = rows.contains_key(&problem.profile);
-        let fresh = row(&problem.profile, &problem.uid, 0, NodeProfileState::Failed);
+        if !runs && !concerns(problem, labels) {
+            continue;
+        }
+        let fresh = row(
+            &problem.profile,
+            &problem.uid,
+            problem.generation,
+            NodeProfileState::Failed,
+        );
         let entry = rows.entry(problem.profile.clone()).or_insert(fresh);
         if runs {
             entry.state = NodeProfileState::Degraded;
@@ -72,7 +88,46 @@ pub(super) fn rows(shown: &Shown, problems: &[Problem], window: &Window) -> Vec<
         entry.reason = Some(problem.reason);
         entry.message = message(&problem.message);
     }
-    rows.into_values().collect()
+    ranked(rows, shown)
+}
+
+fn ranked(rows: BTreeMap<String, NodeProfile>, shown: &Shown) -> Vec<NodeProfile> {
+    let running: BTreeSet<&str> = shown.profiles.iter().map(|profile| &*profile.name).collect();
+    let rank = |row: &NodeProfile| {
+        let priority = shown.placement.priorities.get(&row.uid).copied();
+        Reverse((running.contains(&*row.name), priority))
+    };
+    let mut rows: Vec<NodeProfile> = rows.into_values().collect();
+    // The sort is stable, and they were by name.
+    rows.sort_by_key(rank);
+    rows
+}
+
+/// Whether what is wrong is wrong for this node. Until its labels are known, a selector may mean another.
+fn concerns(problem: &Problem, labels: Option<&BTreeMap<String, String>>) -> bool {
+    problem
+        .nodes
+        .as_ref()
+        .is_none_or(|nodes| labels.is_some_and(|labels| nodes.matches(labels)))
+}
+
+/// Marks a profile with limits per pod or container whose buckets are too few here. No number, since it would be written
+/// again with each pod.
+fn overflowed(row: NodeProfile, profile: &ProfileView, counts: IndexCounts) -> NodeProfile {
+    let what = if profile.limits_pods && counts.pods_sharing > 0 {
+        "pods"
+    } else if profile.limits_containers && counts.containers_sharing > 0 {
+        "containers"
+    } else {
+        return row;
+    };
+    let text = format!("more {what} than the {KEYED_WORKLOADS} buckets of a limit: those beyond share one");
+    NodeProfile {
+        state: NodeProfileState::Degraded,
+        reason: Some(ConditionReason::WorkloadOverflow),
+        message: message(&text),
+        ..row
+    }
 }
 
 fn row(name: &str, uid: &str, generation: i64, state: NodeProfileState) -> NodeProfile {
@@ -145,110 +200,4 @@ fn why(shown: &Shown, kind: EventKind) -> (ConditionReason, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use weir_profile::place::{Placement, Refusal, UnsupportedEvent};
-
-    use super::*;
-    use crate::bpf::hook::HookError;
-    use crate::control::view::ProfileView;
-
-    fn shown() -> Shown {
-        let hooks = HOOKS
-            .iter()
-            .map(|hook| {
-                let failed = hook.kind == Some(EventKind::FileOpen);
-                let error = HookError::NoTracefs("/sys/kernel/tracing".into());
-                (
-                    hook.name(),
-                    if failed {
-                        HookStatus::Failed(error)
-                    } else {
-                        HookStatus::Attached
-                    },
-                )
-            })
-            .collect();
-        let unsupported = vec![UnsupportedEvent {
-            profile: "p".into(),
-            uid: "u".into(),
-            generation: 3,
-            event: "opens".into(),
-            kind: EventKind::FileOpen,
-        }];
-        Shown {
-            profiles: vec![ProfileView {
-                name: "p".into(),
-                uid: "u".into(),
-                generation: 3,
-                digest: "d".into(),
-                slots: 1,
-            }],
-            hooks,
-            placement: Placement {
-                unsupported,
-                ..Placement::default()
-            },
-            version: 1,
-        }
-    }
-
-    #[test]
-    fn profile_with_a_kind_whose_hook_fails_is_degraded_with_the_hooks_reason() {
-        let rows = rows(&shown(), &[], &Window::default());
-        assert_eq!(rows.len(), 1);
-        assert_eq!(
-            (rows[0].state, rows[0].generation),
-            (NodeProfileState::Degraded, 3)
-        );
-        assert_eq!(rows[0].reason, Some(ConditionReason::TracefsMissing));
-        assert_eq!(rows[0].kinds.len(), 1);
-        assert_eq!(rows[0].kinds[0].state, KindState::Failed);
-    }
-
-    #[test]
-    fn profile_of_which_nothing_runs_is_failed() {
-        let mut shown = shown();
-        shown.profiles[0].slots = 0;
-        assert_eq!(
-            rows(&shown, &[], &Window::default())[0].state,
-            NodeProfileState::Failed
-        );
-    }
-
-    #[test]
-    fn profile_without_a_place_is_failed_at_the_generation_that_was_refused() {
-        let refusal = Refusal {
-            profile: "q".into(),
-            uid: "v".into(),
-            generation: 5,
-            event: None,
-            reason: ConditionReason::TooManyProfiles,
-            message: "a node takes at most 64 profiles".into(),
-        };
-        let mut shown = shown();
-        shown.placement.refused = vec![refusal];
-        let rows = rows(&shown, &[], &Window::default());
-        let row = rows.iter().find(|row| row.name == "q").unwrap();
-        assert_eq!((row.state, row.generation), (NodeProfileState::Failed, 5));
-        assert_eq!(row.reason, Some(ConditionReason::TooManyProfiles));
-    }
-
-    #[test]
-    fn problem_with_a_profile_that_runs_degrades_it_and_keeps_its_generation() {
-        let mut shown = shown();
-        shown.placement = Placement::default();
-        let problem = Problem {
-            profile: "p".into(),
-            uid: "u".into(),
-            generation: 4,
-            reason: ConditionReason::AgentTooOld,
-            message: "spec.events[0].match.new: not known".into(),
-        };
-        let rows = rows(&shown, &[problem], &Window::default());
-        assert_eq!(
-            (rows[0].state, rows[0].generation),
-            (NodeProfileState::Degraded, 3)
-        );
-        assert_eq!(rows[0].reason, Some(ConditionReason::AgentTooOld));
-    }
-}
+mod tests;

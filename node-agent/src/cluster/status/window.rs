@@ -1,10 +1,13 @@
 //! Rates and losses of the last minute, from the ledgers of its cuts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use weir_events::agent::{AgentLedger, LedgerHook, LedgerSlot};
+use weir_profile::EventKind;
 use weir_profile::api::{ConditionReason, Window as Rates};
+
+use crate::bpf::hook::HOOKS;
 
 /// How far back rates look, milliseconds.
 const WINDOW_MS: u64 = 60_000;
@@ -83,9 +86,13 @@ impl Window {
         rates(sum(last).since(sum(first)), passed)
     }
 
-    /// One profile's rates, and why it misses something.
+    /// One profile's rates, and why it misses something of its kinds.
     #[must_use]
-    pub fn profile(&self, name: &str) -> (Option<Rates>, Option<ConditionReason>) {
+    pub fn profile(
+        &self,
+        name: &str,
+        kinds: &BTreeSet<EventKind>,
+    ) -> (Option<Rates>, Option<ConditionReason>) {
         let Some((first, last, passed)) = self.ends() else {
             return (None, None);
         };
@@ -103,13 +110,24 @@ impl Window {
         } else if moved.undecided > 0 {
             Some(ConditionReason::Undecided)
         } else {
-            hook_trouble(first, last)
+            hook_trouble(first, last, kinds)
         };
         (rates(moved, passed), incomplete)
     }
 }
 
-fn hook_trouble(first: &AgentLedger, last: &AgentLedger) -> Option<ConditionReason> {
+/// The trouble of the hooks of these kinds, and of those that serve all kinds.
+fn hook_trouble(
+    first: &AgentLedger,
+    last: &AgentLedger,
+    kinds: &BTreeSet<EventKind>,
+) -> Option<ConditionReason> {
+    let concerns = |hook: &LedgerHook| {
+        let known = HOOKS.iter().find(|known| known.name() == hook.hook);
+        known
+            .and_then(|known| known.kind)
+            .is_none_or(|kind| kinds.contains(&kind))
+    };
     let before: BTreeMap<&str, &LedgerHook> = first
         .hooks
         .iter()
@@ -118,6 +136,7 @@ fn hook_trouble(first: &AgentLedger, last: &AgentLedger) -> Option<ConditionReas
     let moved = |count: fn(&LedgerHook) -> u64| {
         last.hooks
             .iter()
+            .filter(|hook| concerns(hook))
             .any(|hook| count(hook) > before.get(hook.hook.as_str()).map_or(0, |hook| count(hook)))
     };
     if moved(|hook| hook.missed) {
@@ -173,17 +192,42 @@ mod tests {
         assert_eq!(window.total(), None);
         window.push(0, ledger(0, 0));
         window.push(10_000, ledger(5_000, 7));
-        let (rates, incomplete) = window.profile("p");
+        let (rates, incomplete) = window.profile("p", &BTreeSet::new());
         assert_eq!(rates, None, "10 s are too few for a rate");
         assert_eq!(incomplete, Some(ConditionReason::RingFull));
         window.push(20_000, ledger(5_000, 7));
-        let (rates, _) = window.profile("p");
+        let (rates, _) = window.profile("p", &BTreeSet::new());
         assert_eq!(rates.map(|rates| rates.events_per_second), Some(250));
         for cut in 3..=9_u64 {
             window.push(cut * 10_000, ledger(5_000, 7));
         }
-        let (rates, incomplete) = window.profile("p");
+        let (rates, incomplete) = window.profile("p", &BTreeSet::new());
         assert_eq!(rates.map(|rates| rates.events_per_second), Some(0));
         assert_eq!(incomplete, None);
+    }
+
+    #[test]
+    fn hooks_trouble_is_that_of_profiles_of_its_kind_and_of_all_where_it_serves_all() {
+        let of = |hook: &str, missed| {
+            let hook = LedgerHook {
+                hook: hook.into(),
+                missed,
+                ..LedgerHook::default()
+            };
+            Arc::new(AgentLedger {
+                hooks: vec![hook],
+                ..AgentLedger::default()
+            })
+        };
+        let incomplete = |hook: &str, kind| {
+            let mut window = Window::default();
+            window.push(0, of(hook, 1));
+            window.push(10_000, of(hook, 2));
+            window.profile("p", &[kind].into()).1
+        };
+        let missed = Some(ConditionReason::EventsMissed);
+        assert_eq!(incomplete("sys_exit_openat", EventKind::FileOpen), missed);
+        assert_eq!(incomplete("sys_exit_openat", EventKind::ProcessExec), None);
+        assert_eq!(incomplete("cgroup_mkdir", EventKind::ProcessExec), missed);
     }
 }

@@ -32,7 +32,7 @@ struct Scene {
     readiness: Readiness,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
-    _node: watch::Sender<Option<NodeMeta>>,
+    node: watch::Sender<Option<NodeMeta>>,
 }
 
 impl Scene {
@@ -63,7 +63,7 @@ impl Scene {
             readiness,
             stop,
             running,
-            _node: node,
+            node,
         }
     }
 
@@ -166,5 +166,38 @@ async fn deleted_object_is_made_again() {
     let asked = scene.script.wait("made again", |asked| asked.len() >= 5).await;
     let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
     assert_eq!(paths, [OBJECT, STATUS, STATUS, OBJECT, STATUS]);
+    scene.end().await;
+}
+
+/// Scenario: the Node is deleted and registers again, which takes the report with it.
+/// Guarantees: the report is made again for the new Node at once, and a change of the Node's labels writes nothing.
+#[tokio::test(start_paused = true)]
+async fn node_made_anew_gets_a_report_at_once() {
+    let scene = Scene::new(|script| {
+        script.answer("PATCH", OBJECT, 200, object());
+        script.answer("PATCH", STATUS, 200, object());
+    });
+    scene.status.send(Some(status(1, 0))).unwrap();
+    scene
+        .script
+        .wait("the first report", |asked| asked.len() >= 2)
+        .await;
+    let node = |uid: &str, pool: &str| NodeMeta {
+        uid: uid.into(),
+        labels: [("pool".to_owned(), pool.to_owned())].into(),
+    };
+    scene.node.send(Some(node("node-uid", "web"))).unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(scene.script.asked().len(), 2, "labels are not in the report");
+    scene.node.send(Some(node("another-uid", "web"))).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let asked = scene.script.asked();
+    let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+    assert_eq!(paths, [OBJECT, STATUS, OBJECT, STATUS]);
+    assert_eq!(
+        asked[2].body["metadata"]["ownerReferences"][0]["uid"],
+        "another-uid"
+    );
+    assert!(scene.readiness.is_ready());
     scene.end().await;
 }

@@ -213,7 +213,7 @@ fn removed_cgroup_is_known_for_a_while_and_the_pod_for_longer() {
         index.cgroup(7).unwrap().removed,
         "the walk saw it before its removal"
     );
-    index.pod_deleted("u1", 100);
+    index.pod_deleted("u1", "u1", 100);
     index.expire(99 + TOMBSTONE_NS);
     assert_eq!(index.cgroup(7).unwrap().attribution, Attribution::Exact);
     index.expire(100 + TOMBSTONE_NS);
@@ -247,6 +247,53 @@ fn complete_list_without_a_pod_deletes_it_but_keeps_what_was_known() {
     index.expire(10 + TOMBSTONE_NS);
     index.expire(10 + TOMBSTONE_NS + workloads::TOMBSTONE_NS);
     assert_eq!(index.pods_len(), 1, "u2 alone");
+}
+
+/// A complete list in which the kubelet's next mirror stands for a static pod, and an impostor for another's.
+#[test]
+fn list_replaces_a_mirror_and_no_pod_by_an_impostor() {
+    let mut index = index();
+    for (cgroup, uid) in [(7, "hash"), (8, "u1")] {
+        index.cgroup_made(cgroup, &path(uid, ID), 1);
+    }
+    let mirror = |uid: &str, cgroup_uid: &str| Pod {
+        cgroup_uid: cgroup_uid.into(),
+        name: uid.into(),
+        ..pod(uid, &[])
+    };
+    index.pods_listed(vec![mirror("m1", "hash"), pod("u1", &[])], 5);
+    index.pods_listed(
+        vec![pod("u1", &[]), mirror("evil", "u1"), mirror("m2", "hash")],
+        6,
+    );
+    let name = |cgroup| {
+        let entry = index.cgroup(cgroup).unwrap();
+        let workload = entry.workload.as_deref().map(WorkloadRef::workload).unwrap();
+        workload.pod.clone()
+    };
+    assert_eq!((name(7).as_str(), name(8).as_str()), ("m2", "web-0"));
+}
+
+#[test]
+fn counts_are_shared_with_other_threads_by_expire() {
+    let mut index = index();
+    let shared = index.shared_counts();
+    for id in 0..5_000 {
+        index.cgroup_made(id, &path(&format!("u{id}"), &format!("{id:064x}")), 1);
+    }
+    assert_eq!(shared.get(), IndexCounts::default());
+    index.expire(2);
+    assert_eq!(shared.get(), index.counts());
+    let IndexCounts {
+        pods_sharing,
+        containers_sharing,
+        pod_index_overflows,
+        ..
+    } = shared.get();
+    assert_eq!(
+        (pods_sharing, containers_sharing, pod_index_overflows),
+        (906, 906, 906)
+    );
 }
 
 #[test]
@@ -302,7 +349,7 @@ proptest! {
                 Step::Made(id, which) => index.cgroup_made(id, &path(&name(which), ID), now),
                 Step::Removed(id, which) => index.cgroup_removed(id, &path(&name(which), ID), now),
                 Step::Put(which, web) => index.pod_put(pod(&name(which), if web { &[("app", "web")] } else { &[] })),
-                Step::Deleted(which) => index.pod_deleted(&name(which), now),
+                Step::Deleted(which) => index.pod_deleted(&name(which), &name(which), now),
                 Step::Rules(side, web) => index.set_rules(side, vec![rule(3, if web { "web" } else { "" })]),
                 Step::Expire(by) => {
                     now += by;

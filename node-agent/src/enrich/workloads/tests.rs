@@ -27,7 +27,7 @@ fn pod_outlives_itself_by_the_tombstone_then_gives_its_index_back() {
     let id = table.attach("a", 7).unwrap();
     let index = table.get(id).unwrap().index;
     assert_eq!(table.put(pod("a")), Some(id));
-    table.delete("a", 10);
+    table.delete("a", "a", 10);
     table.expire(u64::MAX);
     assert!(table.get(id).is_some(), "its cgroup is still there");
     table.detach(id, 7, 20);
@@ -66,8 +66,8 @@ fn full_table_gives_up_gone_pods_and_refuses_when_all_are_present() {
     assert_eq!(
         table.counts,
         WorkloadCounts {
-            evicted: 0,
-            refused: 1
+            refused: 1,
+            ..WorkloadCounts::default()
         }
     );
     table.detach(first, 1, 5);
@@ -76,7 +76,8 @@ fn full_table_gives_up_gone_pods_and_refuses_when_all_are_present() {
         table.counts,
         WorkloadCounts {
             evicted: 1,
-            refused: 1
+            refused: 1,
+            ..WorkloadCounts::default()
         }
     );
     assert_eq!(table.len(), WORKLOADS_MAX);
@@ -95,4 +96,51 @@ fn put_keeps_restarted_containers_for_a_while_and_bounded() {
     assert_eq!(known.containers.len(), 1 + FORMER_CONTAINERS);
     assert!(known.container("id99").is_some() && known.container("id83").is_some());
     assert!(known.container("id82").is_none());
+}
+
+/// A pod that says that it mirrors the static pod `cgroup_uid`.
+fn mirror(uid: &str, cgroup_uid: &str) -> Pod {
+    Pod {
+        cgroup_uid: cgroup_uid.into(),
+        ..pod(uid)
+    }
+}
+
+fn name(table: &Workloads, cgroup_uid: &str) -> String {
+    let workload = table.get(table.find(cgroup_uid).unwrap()).unwrap();
+    workload.pod.as_ref().unwrap().name.clone()
+}
+
+#[test]
+fn pod_whose_uid_is_in_the_path_is_never_replaced_by_one_that_says_it_mirrors_it() {
+    let mut table = Workloads::default();
+    // The impostor may come first.
+    table.put(mirror("evil", "a")).unwrap();
+    table.put(pod("a")).unwrap();
+    assert_eq!(name(&table, "a"), "a-0");
+    assert_eq!(table.put(mirror("evil", "a")), None);
+    assert_eq!((name(&table, "a").as_str(), table.counts.impostors), ("a-0", 1));
+    // Nor does the impostor's end take anything away.
+    table.delete("evil", "a", 10);
+    table.expire(10 + TOMBSTONE_NS);
+    assert_eq!(name(&table, "a"), "a-0");
+    table.put(pod("a")).unwrap();
+    // What the pod did is still being read after its end.
+    table.delete("a", "a", 20);
+    assert_eq!(table.put(mirror("evil", "a")), None);
+    assert_eq!(name(&table, "a"), "a-0");
+}
+
+#[test]
+fn static_pods_mirror_stays_while_it_is_there_and_the_kubelets_next_one_follows_it() {
+    let mut table = Workloads::default();
+    table.put(mirror("m1", "hash")).unwrap();
+    assert_eq!(table.put(mirror("evil", "hash")), None);
+    assert_eq!(name(&table, "hash"), "m1-0");
+    table.delete("m1", "hash", 10);
+    table.put(mirror("m2", "hash")).unwrap();
+    assert_eq!(name(&table, "hash"), "m2-0");
+    table.delete("m1", "hash", 20);
+    table.expire(u64::MAX);
+    assert_eq!(name(&table, "hash"), "m2-0", "a former mirror's end says nothing");
 }

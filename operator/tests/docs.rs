@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use clap::CommandFactory as _;
 use weir_profile::api::{ConditionReason, ConditionType};
 
 fn page(name: &str) -> String {
@@ -125,6 +126,36 @@ fn install_page_has_each_settings_field() {
             listed.contains(&format!("agent.{field}")),
             "docs/install.md does not speak of agent.{field}"
         );
+    }
+}
+
+#[test]
+fn install_page_has_each_argument_of_the_operator_with_its_default() {
+    let page = page("install.md");
+    let listed: Vec<Vec<String>> = rows(&page)
+        .into_iter()
+        .filter(|row| name(&row[0]).starts_with("--"))
+        .collect();
+    let command = weir_operator::args::Args::command();
+    let arguments: Vec<&clap::Arg> = command
+        .get_arguments()
+        .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+        .collect();
+    assert_eq!(listed.len(), arguments.len(), "{listed:?}");
+    for argument in arguments {
+        let long = format!("--{}", argument.get_long().unwrap());
+        let row = listed
+            .iter()
+            .find(|row| name(&row[0]) == long)
+            .unwrap_or_else(|| panic!("docs/install.md does not speak of {long}"));
+        let variable = argument.get_env().map(|env| env.to_string_lossy().into_owned());
+        let default = argument
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_string_lossy().into_owned());
+        for word in default.chain(variable) {
+            assert!(row[1].contains(&format!("`{word}`")), "{long}: {word}: {row:?}");
+        }
     }
 }
 

@@ -160,12 +160,33 @@ fn install_page_has_each_argument_of_the_operator_with_its_default() {
 }
 
 #[test]
+fn pages_name_images_of_this_version() {
+    for name in ["install.md", "../README.md"] {
+        let page = page(name);
+        let mut named = 0;
+        for image in ["weir-agent:", "weir-operator:"] {
+            for (at, _) in page.match_indices(image) {
+                let tag: String = page[at + image.len()..]
+                    .chars()
+                    .take_while(|c| c.is_ascii_digit() || *c == '.')
+                    .collect();
+                if !tag.is_empty() {
+                    named += 1;
+                    assert_eq!(tag, env!("CARGO_PKG_VERSION"), "{name}: {image}{tag}");
+                }
+            }
+        }
+        assert!(named >= 2, "{name}");
+    }
+}
+
+#[test]
 fn pages_name_only_reasons_that_exist() {
     let known: BTreeSet<&str> = ConditionReason::ALL
         .iter()
         .map(|reason| reason.as_str())
         .collect();
-    for name in ["install.md", "troubleshooting.md"] {
+    for name in ["install.md", "troubleshooting.md", "gitops.md", "security.md"] {
         for word in page(name).split('`').skip(1).step_by(2) {
             let looks_like_one = [
                 "Missing",

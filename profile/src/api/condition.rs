@@ -16,7 +16,7 @@ closed_enum! {
         Programmed = "Programmed",
         /// Events reach the sink and are acknowledged.
         Delivering = "Delivering",
-        /// Nothing was missed in the last 60 s that the ledger cannot count by outcome.
+        /// Nothing was missed in the last 60 s: no ring was full, and nothing escaped the ledger.
         Complete = "Complete",
         /// Something works worse than asked for; the reason says what.
         Degraded = "Degraded",

@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -31,6 +32,7 @@ use self::kind::Kind;
 use self::layout::{Layout, MAX_NODES, Node};
 use self::local::Local;
 use self::state::State;
+use crate::in_use::{HOLDER, InUse};
 use crate::tools::is_root;
 use crate::{shell, workspace};
 
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) action: Action,
 }
+
+/// Archives of the images that `manifests` name, as `cargo xtask images` writes them.
+const IMAGES: [&str; 3] = ["agent.tar", "operator.tar", "nats.tar"];
 
 /// A way to make a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,12 +92,22 @@ pub(crate) enum Action {
 /// What `up` makes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Number of nodes that run pods (local provider)
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
-    pub(crate) nodes: u8,
+    /// Number of nodes that run pods [default: 1; kind: what kind-config.yaml says]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    pub(crate) nodes: Option<u8>,
     /// The number of one node to be without tracefs, where no hook can be attached (local provider)
     #[arg(long, value_name = "N")]
     pub(crate) masked_tracefs_node: Option<u8>,
+    /// Only the cluster: neither build nor load the images that the manifests name
+    #[arg(long)]
+    pub(crate) no_images: bool,
+}
+
+impl Options {
+    /// Of a local cluster.
+    fn nodes(&self) -> u8 {
+        self.nodes.unwrap_or(1)
+    }
 }
 
 /// A cluster, however it is made.
@@ -101,26 +116,42 @@ enum Provider {
     Local(Local),
 }
 
+impl Means {
+    /// As `--provider` takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Local => "local",
+        }
+    }
+
+    /// The context that its kubeconfig leads to.
+    pub(crate) fn context(self) -> &'static str {
+        match self {
+            Self::Kind => kind::CONTEXT,
+            Self::Local => layout::CONTEXT,
+        }
+    }
+}
+
 /// Runs `cargo xtask cluster`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if let Action::Up(Options {
-        nodes,
-        masked_tracefs_node: Some(masked),
-    }) = &args.action
-        && !(1..=*nodes).contains(masked)
-    {
-        bail!("--masked-tracefs-node {masked}: there are nodes 1 to {nodes}");
-    }
-    // The state of whichever cluster is up decides, so that `down` finds what `up` made.
-    let layout = Layout::new(workspace::target_directory()?.join("cluster"));
-    let wanted = args.provider.unwrap_or_else(|| {
-        if !layout.state().exists() && Kind::is_available() {
-            Means::Kind
-        } else {
-            Means::Local
+    let layout = layout()?;
+    let is_up = matches!(args.action, Action::Up(_));
+    let means = choose(args.provider, there(&layout)?, is_up, Kind::is_available)?;
+    if prepare::is_first_run() {
+        // A cluster that tests work on is theirs; one that is brought up by hand is its user's from then on.
+        if (is_up || matches!(args.action, Action::Down)) && std::env::var_os(HOLDER).is_none() {
+            InUse::take(&workspace::target_directory()?)?.mark("")?;
         }
-    });
-    let provider = match wanted {
+        if let Action::Up(options) = &args.action {
+            check(options)?;
+            if !options.no_images {
+                prepare::images()?;
+            }
+        }
+    }
+    let provider = match means {
         Means::Kind => Provider::Kind(Kind {
             config: workspace::root().join("kind-config.yaml"),
             kubeconfig: layout.kubeconfig(),
@@ -136,6 +167,68 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     provider.perform(&args.action)
 }
 
+fn layout() -> Result<Layout> {
+    Ok(Layout::new(workspace::target_directory()?.join("cluster")))
+}
+
+fn check(options: &Options) -> Result<()> {
+    let nodes = options.nodes();
+    match options.masked_tracefs_node {
+        Some(masked) if !(1..=nodes).contains(&masked) => {
+            bail!("--masked-tracefs-node {masked}: there are nodes 1 to {nodes}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// By which means this checkout's cluster was made, if there is one.
+pub(crate) fn present() -> Result<Option<Means>> {
+    there(&layout()?)
+}
+
+/// What will make a cluster when nobody says by which means.
+pub(crate) fn default_means() -> Means {
+    if Kind::is_available() {
+        Means::Kind
+    } else {
+        Means::Local
+    }
+}
+
+/// What the nodes of the local cluster took to become ready, from nothing.
+pub(crate) fn ready_after() -> Result<Option<Duration>> {
+    Ok(State::load(&layout()?)?.ready_millis.map(Duration::from_millis))
+}
+
+fn there(layout: &Layout) -> Result<Option<Means>> {
+    Ok(if teardown::is_there(layout)? {
+        Some(Means::Local)
+    } else if Kind::is_there(&layout.kubeconfig()) {
+        Some(Means::Kind)
+    } else {
+        None
+    })
+}
+
+/// The cluster that is there decides, so that `down` finds what `up` made, also when its state was deleted.
+fn choose(
+    wanted: Option<Means>,
+    there: Option<Means>,
+    is_up: bool,
+    has_kind: impl FnOnce() -> bool,
+) -> Result<Means> {
+    match (wanted, there) {
+        (Some(wanted), Some(there)) if is_up && wanted != there => bail!(
+            "--provider {}: a cluster of the provider {} is up, and a checkout holds one: `cargo xtask cluster down` first",
+            wanted.name(),
+            there.name()
+        ),
+        (Some(means), _) | (None, Some(means)) => Ok(means),
+        (None, None) if has_kind() => Ok(Means::Kind),
+        (None, None) => Ok(Means::Local),
+    }
+}
+
 impl Provider {
     fn perform(&self, action: &Action) -> Result<()> {
         // Held to the end: two that build and take away the same namespaces would meet half-way.
@@ -145,7 +238,10 @@ impl Provider {
             Some(lock()?)
         };
         match (self, action) {
-            (Self::Kind(kind), Action::Up(_)) => kind.up(),
+            (Self::Kind(kind), Action::Up(options)) => {
+                kind.up(options)?;
+                load_images(options, Kind::load)
+            }
             (Self::Kind(kind), Action::Down) => kind.down(),
             (Self::Kind(kind), Action::Status) => kind.status(),
             (Self::Kind(_), Action::Load { archives }) => {
@@ -155,7 +251,10 @@ impl Provider {
             (Self::Kind(_), _) => {
                 bail!("kind's components cannot be stopped one by one: use `--provider local`")
             }
-            (Self::Local(local), Action::Up(options)) => up(local, options),
+            (Self::Local(local), Action::Up(options)) => {
+                up(local, options)?;
+                load_images(options, |archive| local.load(archive))
+            }
             (Self::Local(local), Action::Down) => {
                 teardown::claim(&local.layout)?;
                 teardown::down(&local.layout, &local.kube)?;
@@ -178,6 +277,18 @@ impl Provider {
             }
         }
     }
+}
+
+/// Loads what the manifests name, so that applying them is all that is left to do.
+fn load_images(options: &Options, load: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    if options.no_images {
+        return Ok(());
+    }
+    let folder = workspace::target_directory()?.join("images");
+    println!("loading {} from {}", IMAGES.join(", "), folder.display());
+    IMAGES.iter().try_for_each(|name| load(&folder.join(name)))?;
+    println!("next: `kubectl apply -k manifests/default`, `kubectl apply -k manifests/quickstart`");
+    Ok(())
 }
 
 fn up(local: &Local, options: &Options) -> Result<()> {
@@ -234,4 +345,30 @@ fn node(name: &str, local: &Local) -> Result<Node> {
     Node::parse(name)
         .filter(|node| node.0 <= nodes)
         .with_context(|| format!("no node {name}; the last one is {}", Node(nodes).name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choose_cluster_that_is_there_decides() {
+        let choose = |wanted, there, is_up, has_kind: bool| choose(wanted, there, is_up, || has_kind);
+        // `down` of a local cluster whose state was deleted, on a machine that has kind.
+        assert_eq!(
+            choose(None, Some(Means::Local), false, true).unwrap(),
+            Means::Local
+        );
+        assert_eq!(choose(None, Some(Means::Kind), true, false).unwrap(), Means::Kind);
+        assert_eq!(choose(None, None, true, true).unwrap(), Means::Kind);
+        assert_eq!(choose(None, None, true, false).unwrap(), Means::Local);
+        assert_eq!(
+            choose(Some(Means::Local), None, true, true).unwrap(),
+            Means::Local
+        );
+        // Taking away is always allowed; another one beside it is not.
+        assert!(choose(Some(Means::Kind), Some(Means::Local), false, true).is_ok());
+        let error = choose(Some(Means::Kind), Some(Means::Local), true, true).unwrap_err();
+        assert!(error.to_string().contains("cluster down"), "{error}");
+    }
 }

@@ -6,7 +6,7 @@
 mod agent;
 mod compare;
 mod event;
-mod fleet;
+pub(crate) mod fleet;
 mod http;
 mod jetstream;
 mod ledger;

@@ -5,8 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use crate::cluster::{self, Means};
+use crate::in_use::{HOLDER, InUse};
 use crate::shell;
 use crate::workspace;
 
@@ -14,6 +16,7 @@ use crate::workspace;
 const ARCHIVES: [&str; 4] = ["agent.tar", "operator.tar", "nats.tar", "testbox.tar"];
 /// What is applied first; see `manifests/default/kustomization.yaml`.
 pub(crate) const DEFAULT: &str = "manifests/default";
+const NOTHING: [&str; 0] = [];
 /// A broker, a sink and a first profile.
 pub(crate) const QUICKSTART: &str = "manifests/quickstart";
 
@@ -21,6 +24,8 @@ pub(crate) const QUICKSTART: &str = "manifests/quickstart";
 pub(crate) struct Deployed {
     xtask: PathBuf,
     path: OsString,
+    means: Means,
+    in_use: InUse,
 }
 
 /// Builds every image for this machine.
@@ -32,17 +37,42 @@ pub(crate) fn build_images(path: &OsStr) -> Result<()> {
 }
 
 impl Deployed {
-    /// Brings a cluster up with `options` of `cargo xtask cluster up`, and loads the images that were built.
-    pub(crate) fn up(options: &[&str], path: &OsStr) -> Result<Self> {
-        let cluster = Self {
+    /// Brings a cluster up with `options` of `cargo xtask cluster up`, and loads the images that were built. It begins with
+    /// nothing: what a run that was cut off has left is taken away, and a person's cluster is not touched.
+    pub(crate) fn up(means: Option<Means>, options: &[&str], path: &OsStr) -> Result<Self> {
+        let mut in_use = InUse::take(&workspace::target_directory()?)?;
+        let there = cluster::present()?;
+        if let Some(there) = there
+            && !in_use.is_left_behind()
+        {
+            bail!(
+                "a cluster of the provider {} is up that this command did not make, and it takes none but its own: \
+                 `cargo xtask cluster down` first. To run the tests on yours: `cargo test -p weir-e2e`",
+                there.name()
+            );
+        }
+        in_use.mark(&format!("`{}`, process {}\n", command_line(), std::process::id()))?;
+        let mut cluster = Self {
             xtask: env::current_exe().context("looking for our own program")?,
             path: path.to_owned(),
+            means: there.or(means).unwrap_or_else(cluster::default_means),
+            in_use,
         };
-        cluster.xtask(&["up"], options)?;
+        if there.is_some() {
+            println!("taking away the cluster of a run that was cut off");
+            cluster.xtask(&["down"], &NOTHING)?;
+            cluster.means = means.unwrap_or_else(cluster::default_means);
+        }
+        cluster.xtask(&["up", "--no-images"], options)?;
         let images = workspace::target_directory()?.join("images");
         let archives: Vec<OsString> = ARCHIVES.iter().map(|name| images.join(name).into()).collect();
         cluster.xtask(&["load"], &archives)?;
         Ok(cluster)
+    }
+
+    /// Runs `cargo xtask cluster up` with `options` as a user types it, which builds and loads the images by itself.
+    pub(crate) fn up_again(&self, options: &[&str]) -> Result<()> {
+        self.xtask(&["up"], options)
     }
 
     /// Runs kubectl with what it prints on our terminal.
@@ -61,7 +91,11 @@ impl Deployed {
 
     /// What tests and tools need to find this cluster.
     pub(crate) fn environment(&self) -> Result<Vec<(&'static str, OsString)>> {
-        let mut environment = vec![("WEIR_XTASK", self.xtask.clone().into_os_string())];
+        let mut environment = vec![
+            ("WEIR_XTASK", self.xtask.clone().into_os_string()),
+            // The tests change no cluster that nobody has named.
+            ("WEIR_E2E_CONTEXT", self.means.context().into()),
+        ];
         // kind writes the user's own kubeconfig.
         let kubeconfig = local_folder()?.join("kubeconfig");
         if kubeconfig.exists() {
@@ -76,21 +110,28 @@ impl Deployed {
 
     fn xtask_command(&self, action: &[&str], arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.xtask);
-        command.arg("cluster").args(action).args(arguments);
-        command.env("PATH", &self.path);
+        command.args(["cluster", "--provider", self.means.name()]);
+        command.args(action).args(arguments);
+        command.env("PATH", &self.path).env(HOLDER, "1");
         command
     }
 }
 
 impl Drop for Deployed {
     fn drop(&mut self) {
-        let none: [&str; 0] = [];
-        if let Err(error) = shell::clean_up(&mut self.xtask_command(&["down"], &none)) {
+        let down = shell::clean_up(&mut self.xtask_command(&["down"], &NOTHING));
+        if let Err(error) = down.and_then(|()| self.in_use.mark("")) {
             eprintln!(
                 "the cluster could not be taken away: {error:#}; `cargo xtask cluster down` tries again"
             );
         }
     }
+}
+
+/// How this program was called, for whoever finds its cluster in use.
+fn command_line() -> String {
+    let words: Vec<String> = env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" "))
 }
 
 fn local_folder() -> Result<PathBuf> {

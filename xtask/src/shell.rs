@@ -1,22 +1,36 @@
-//! Running other programs: what was run is always part of the error, and Ctrl-C stops us between them.
+//! Running other programs: what was run is always part of the error, Ctrl-C stops us between them, and SIGTERM ends them.
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::family;
+
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Set by the signals that a terminal does not send to our children as well.
+static TERMINATED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// How soon a signal is passed on, and a program's end noticed.
+const POLL: Duration = Duration::from_millis(20);
+/// What a program may take to end by itself: whoever stops a CI run gives it little more.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// From here on SIGINT, SIGTERM and SIGHUP only set what [`interrupted`] reads, so that the caller can
 /// clean up. Calling it twice is harmless.
 pub(crate) fn catch_signals() -> Result<()> {
     let flag = INTERRUPTED.get_or_init(|| Arc::new(AtomicBool::new(false)));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(flag)).context("installing a signal handler")?;
+    }
+    let flag = TERMINATED.get_or_init(|| Arc::new(AtomicBool::new(false)));
+    for signal in [SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(flag)).context("installing a signal handler")?;
     }
     Ok(())
@@ -30,11 +44,47 @@ pub(crate) fn interrupted() -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end with our terminal.
+/// Runs to the end with our terminal. A SIGTERM to us ends the program and all that it has started: otherwise they would
+/// outlive us, and what they use with them.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let result = clean_up(command);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {}", display(command)))?;
+    let status = match TERMINATED.get() {
+        Some(terminated) => wait(&mut child, terminated),
+        None => child.wait(),
+    };
     interrupted()?;
-    result
+    check(
+        status.with_context(|| format!("waiting for {}", display(command)))?,
+        command,
+    )
+}
+
+fn wait(child: &mut Child, terminated: &AtomicBool) -> std::io::Result<ExitStatus> {
+    let mut told = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if terminated.load(Ordering::Relaxed) {
+            let since = *told.get_or_insert_with(|| {
+                family::signal(&family::with_descendants(child.id()), Signal::TERM);
+                Instant::now()
+            });
+            if since.elapsed() > GRACE {
+                family::signal(&family::with_descendants(child.id()), Signal::KILL);
+            }
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn check(status: ExitStatus, command: &Command) -> Result<()> {
+    if !status.success() {
+        bail!("{} failed: {status}", display(command));
+    }
+    Ok(())
 }
 
 /// As [`run`], also after the user has asked us to stop: for putting things back.
@@ -42,10 +92,7 @@ pub(crate) fn clean_up(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("starting {}", display(command)))?;
-    if !status.success() {
-        bail!("{} failed: {status}", display(command));
-    }
-    Ok(())
+    check(status, command)
 }
 
 /// Runs to the end and returns standard output; standard error becomes part of the error.
@@ -123,6 +170,17 @@ mod tests {
                 .to_string()
                 .contains("false --really failed: exit status: 1"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn wait_ends_the_program_when_we_are_to_end() {
+        let begin = Instant::now();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let status = wait(&mut child, &AtomicBool::new(true)).unwrap();
+        assert!(
+            !status.success() && begin.elapsed() < Duration::from_secs(30),
+            "{status}"
         );
     }
 

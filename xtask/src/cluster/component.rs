@@ -152,6 +152,8 @@ fn apiserver(layout: &Layout) -> Vec<String> {
         format!("--audit-log-path={}", layout.audit_log().display()),
         // Blocking, so that a test that counts writes sees each one that was answered.
         "--audit-log-mode=blocking".into(),
+        // In MB. Left alone, it is renamed at 100, and whoever reads on from a place in it finds nothing.
+        "--audit-log-maxsize=100000".into(),
     ]
 }
 

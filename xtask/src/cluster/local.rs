@@ -40,10 +40,12 @@ impl Local {
         teardown::claim(&self.layout)?;
         teardown::down(&self.layout, &self.kube)?;
         teardown::mark_owner(&self.layout)?;
-        let state = State::new(options, free_port(HOST_API_PORT)?, &self.kube);
+        let mut state = State::new(options, free_port(HOST_API_PORT)?, &self.kube);
         state.save(&self.layout)?;
         self.prepare(&state)?;
         self.start_all(&state)?;
+        state.ready_millis = u64::try_from(start.elapsed().as_millis()).ok();
+        state.save(&self.layout)?;
         let nodes = if state.nodes == 1 { "node" } else { "nodes" };
         println!(
             "{} {nodes} ready after {:.1} s",

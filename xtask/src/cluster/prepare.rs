@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::local::Local;
 use super::state::State;
 use super::{Action, binary, config};
+use crate::release::Platform;
 use crate::tools::{Ctx, debian, privileged};
 use crate::{images, shell};
 
@@ -88,10 +89,29 @@ fn ensure_packages(ctx: &Ctx) -> Result<()> {
     debian::ensure(ctx, &missing)
 }
 
+/// Set for the second run of a command, as root: what is built is built by the user.
+const PREPARED: &str = "WEIR_XTASK_PREPARED";
+
+/// Whether this is the first run of a command, whoever typed it.
+pub(super) fn is_first_run() -> bool {
+    std::env::var_os(PREPARED).is_none()
+}
+
+/// Builds the images that `manifests` name, where they are missing or older than their sources.
+pub(super) fn images() -> Result<()> {
+    println!("building the images that the manifests name (release; the first time takes some minutes)");
+    images::run(&images::Args {
+        names: vec![images::Name::Agent, images::Name::Operator, images::Name::Nats],
+        binaries: Vec::new(),
+        platforms: vec![Platform::host()?],
+        output: None,
+    })
+}
+
 /// Does the same once more as root: namespaces, cgroups and containers need it.
 pub(super) fn as_root() -> Result<()> {
     let this = std::env::current_exe().context("finding this program")?;
-    let mut arguments = Vec::new();
+    let mut arguments = vec![format!("{PREPARED}=1")];
     // The same caches and the same user's kubeconfig, which sudo would replace by root's.
     for name in [
         "HOME",

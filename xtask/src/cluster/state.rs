@@ -20,25 +20,32 @@ pub(crate) struct State {
     pub(crate) host_port: u16,
     /// The binary of the components, as it was when the cluster came up: a changed checkout names another.
     pub(crate) kube: PathBuf,
+    /// What it took until all nodes were ready; nothing while they are not.
+    pub(crate) ready_millis: Option<u64>,
 }
 
 impl State {
     pub(crate) fn new(options: &Options, host_port: u16, kube: &Path) -> Self {
         Self {
-            nodes: options.nodes,
+            nodes: options.nodes(),
             masked_tracefs: options.masked_tracefs_node.map(Node),
             host_port,
             kube: kube.to_owned(),
+            ready_millis: None,
         }
     }
 
     pub(crate) fn is_as_wanted(&self, options: &Options, kube: &Path) -> bool {
-        *self == Self::new(options, self.host_port, kube)
+        let wanted = Self {
+            ready_millis: self.ready_millis,
+            ..Self::new(options, self.host_port, kube)
+        };
+        *self == wanted
     }
 
     pub(crate) fn save(&self, layout: &Layout) -> Result<()> {
         let masked = self.masked_tracefs.map(|node| node.0);
-        let value = json!({"nodes": self.nodes, "maskedTracefsNode": masked, "hostPort": self.host_port, "kube": self.kube});
+        let value = json!({"nodes": self.nodes, "maskedTracefsNode": masked, "hostPort": self.host_port, "kube": self.kube, "readyMillis": self.ready_millis});
         write(&layout.state(), format!("{value:#}\n"))
     }
 
@@ -60,6 +67,7 @@ impl State {
                 .map(Node),
             host_port: u16::try_from(number("hostPort")?).ok()?,
             kube: value["kube"].as_str()?.into(),
+            ready_millis: number("readyMillis"),
         })
     }
 }
@@ -78,6 +86,7 @@ mod tests {
                 masked_tracefs: masked,
                 host_port: 17001,
                 kube: "/kube".into(),
+                ready_millis: masked.map(|_| 29_000),
             };
             state.save(&layout).unwrap();
             assert_eq!(State::load(&layout).unwrap(), state);
@@ -101,10 +110,12 @@ mod tests {
             masked_tracefs: None,
             host_port: 1,
             kube: kube.to_owned(),
+            ready_millis: Some(1),
         };
         let options = |nodes, masked_tracefs_node| Options {
-            nodes,
+            nodes: Some(nodes),
             masked_tracefs_node,
+            no_images: true,
         };
         assert!(state.is_as_wanted(&options(2, None), kube));
         assert!(!state.is_as_wanted(&options(1, None), kube));

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::component::Component;
 use super::layout::{Layout, MAX_NODES, OWNER_FILE};
 use super::{cgroup, command, kubeconfig, network, node, process};
+use crate::family::parent;
 
 /// Fails when another checkout's cluster lives on this machine: the namespaces' names are the same.
 pub(crate) fn claim(layout: &Layout) -> Result<()> {
@@ -25,6 +26,13 @@ pub(crate) fn claim(layout: &Layout) -> Result<()> {
 
 pub(crate) fn mark_owner(layout: &Layout) -> Result<()> {
     command::write(Path::new(OWNER_FILE), layout.root().display().to_string())
+}
+
+/// Whether a local cluster is there that is not another checkout's, also one whose state was deleted.
+pub(crate) fn is_there(layout: &Layout) -> Result<bool> {
+    let others =
+        owner().is_some_and(|owner| Path::new(&owner) != layout.root() && Path::new(&owner).exists());
+    Ok(layout.state().exists() || !others && !network::existing()?.is_empty())
 }
 
 fn owner() -> Option<String> {
@@ -103,11 +111,6 @@ fn ourselves() -> Vec<u32> {
         line.push(parent);
     }
     line
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -26,20 +26,26 @@ pub(super) fn run(seconds: u64) -> Result<()> {
     ctx.summary();
     println!("\nbuilding the images (release; the first time takes some minutes)");
     build_images(&ctx.path()?)?;
-    let cluster = Deployed::up(&["--nodes", &NODES.to_string()], &ctx.path()?)?;
+    let cluster = Deployed::up(None, &["--nodes", &NODES.to_string()], &ctx.path()?)?;
+    on(&cluster, seconds)
+}
+
+/// The demo on a cluster that is there: what a user types, then `seconds` of live events.
+pub(crate) fn on(cluster: &Deployed, seconds: u64) -> Result<()> {
     let scratch = tempfile::Builder::new()
         .prefix("weir-demo.")
         .tempdir()
         .context("making a scratch directory")?;
-    let shown = show(&cluster, seconds, scratch.path());
+    let shown = show(cluster, seconds, scratch.path());
     scratch.close().context("removing the scratch directory")?;
     shown
 }
 
 fn show(cluster: &Deployed, seconds: u64, scratch: &Path) -> Result<()> {
     let begin = Instant::now();
-    typed(cluster, &["apply", "--server-side", "-k", DEFAULT])?;
-    typed(cluster, &["apply", "--server-side", "-k", QUICKSTART])?;
+    // Word for word as the README has it, one after the other without a wait between them.
+    typed(cluster, &["apply", "-k", DEFAULT])?;
+    typed(cluster, &["apply", "-k", QUICKSTART])?;
     cluster.kubectl(&["apply", "--server-side", "-f", "xtask/demo/pods.yaml"])?;
     typed(
         cluster,
@@ -59,7 +65,7 @@ fn show(cluster: &Deployed, seconds: u64, scratch: &Path) -> Result<()> {
 
     let live = watch(cluster, seconds, scratch)?;
     println!();
-    typed(cluster, &["get", "cprof,csink,cnode"])?;
+    typed(cluster, &["get", "cprof,cnode"])?;
     println!();
     for (node, events) in live.pods_of() {
         println!("{events} events of pods came from {node}");

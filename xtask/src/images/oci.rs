@@ -127,6 +127,10 @@ fn sha256(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
 
     fn sample(content: &[u8]) -> Image {
@@ -173,5 +177,93 @@ mod tests {
     fn port_of_a_registry_is_not_the_tag() {
         assert_eq!(tag("registry:5000/weir/fake:0.1.0"), "0.1.0");
         assert_eq!(tag("registry:5000/weir/fake"), "latest");
+    }
+
+    /// The archive of `image`, unpacked by the system's tar.
+    fn unpacked(image: &Image) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("image.tar");
+        std::fs::write(&file, archive(image).unwrap().bytes).unwrap();
+        let status = Command::new("tar")
+            .arg("-xf")
+            .arg(&file)
+            .arg("-C")
+            .arg(folder.path())
+            .status();
+        assert!(status.unwrap().success());
+        folder
+    }
+
+    fn json_of(path: &Path) -> Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_blob_has_the_digest_that_it_is_named_by() {
+        let folder = unpacked(&sample(b"one"));
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap() {
+            let path = entry.unwrap().path();
+            let digest = sha256(&std::fs::read(&path).unwrap());
+            assert_eq!(
+                path.file_name().unwrap().to_str().unwrap(),
+                &digest["sha256:".len()..]
+            );
+            count += 1;
+        }
+        assert_eq!(count, 3, "layer, configuration, manifest");
+    }
+
+    #[test]
+    fn both_indices_lead_to_the_same_configuration_and_layers() {
+        let image = sample(b"one");
+        let folder = unpacked(&image);
+        let docker = json_of(&folder.path().join("manifest.json"));
+        let index = json_of(&folder.path().join("index.json"));
+        assert_eq!(docker[0]["RepoTags"], json!([image.reference]));
+        let of = |value: &Value| folder.path().join(value.as_str().unwrap());
+        let of_digest = |value: &Value| folder.path().join(blob(value.as_str().unwrap()));
+
+        let manifest = json_of(&of_digest(&index["manifests"][0]["digest"]));
+        assert_eq!(of(&docker[0]["Config"]), of_digest(&manifest["config"]["digest"]));
+        let config = json_of(&of(&docker[0]["Config"]));
+        let layers = docker[0]["Layers"].as_array().unwrap();
+        assert_eq!(layers.len(), manifest["layers"].as_array().unwrap().len());
+        for (number, layer) in layers.iter().enumerate() {
+            let bytes = std::fs::read(of(layer)).unwrap();
+            assert_eq!(manifest["layers"][number]["size"], bytes.len());
+            // Nothing is compressed, so that what is stored and what is unpacked have one digest.
+            assert_eq!(config["rootfs"]["diff_ids"][number], sha256(&bytes));
+            assert_eq!(manifest["layers"][number]["digest"], sha256(&bytes));
+        }
+    }
+
+    #[test]
+    fn docker_loads_it_where_there_is_one() {
+        let answers = Command::new("docker").arg("info").output();
+        if !answers.is_ok_and(|output| output.status.success()) {
+            // Past the test harness, which keeps what a passing test prints to itself.
+            std::io::stderr()
+                .write_all(b"SKIPPED, THIS PROVES NOTHING: no docker answers, to load an image\n")
+                .unwrap();
+            return;
+        }
+        let image = Image {
+            reference: format!("weir.local/loaded-by-a-test:{}", std::process::id()),
+            ..sample(b"one")
+        };
+        let folder = unpacked(&image);
+        let docker = |arguments: &[&str]| {
+            let output = Command::new("docker").args(arguments).output().unwrap();
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let file = folder.path().join("image.tar").display().to_string();
+        let loaded = docker(&["load", "--input", &file]);
+        let removed = docker(&["rmi", &image.reference]);
+        assert!(
+            loaded.contains(&image.reference) && removed.contains("Untagged"),
+            "{loaded}{removed}"
+        );
     }
 }

@@ -89,22 +89,28 @@ fn kernel(setting: &Setting) -> Result<Outcome> {
             println!("mounted {} at {}: {}", mount.kind, mount.place, mount.why);
         }
     }
+    let environment = runner()?;
     // One at a time: a node has one agent, and tests count what the whole kernel does.
-    let mut environment = Vec::new();
-    if !is_root() {
-        shell::run(&mut privileged("true", &[])?)?;
-        let runner = format!(
-            "CARGO_TARGET_{}_RUNNER",
-            workspace::host_target()?.to_uppercase().replace('-', "_")
-        );
-        environment.push((runner, "sudo --preserve-env --".to_owned()));
-    }
     Outcome::of(integration(
         setting,
         Layer::Kernel,
         &environment,
         &["--test-threads=1"],
     ))
+}
+
+/// What makes cargo run test programs as root: nothing when it does already.
+pub(super) fn runner() -> Result<Vec<(String, String)>> {
+    if is_root() {
+        return Ok(Vec::new());
+    }
+    // Once where a password can be typed.
+    shell::run(&mut privileged("true", &[])?)?;
+    let name = format!(
+        "CARGO_TARGET_{}_RUNNER",
+        workspace::host_target()?.to_uppercase().replace('-', "_")
+    );
+    Ok(vec![(name, "sudo --preserve-env --".to_owned())])
 }
 
 /// The demo proves the whole way on the release build: it fails when its comparison is not exact.

@@ -383,3 +383,6 @@ fn unix_now() -> i64 {
 }
 
 const _: () = assert!(outcome::LANES == 2);
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@ use tokio::sync::oneshot;
 use weir_events::AgentEvent;
 use weir_events::agent::{AgentLedger, LedgerCut};
 use weir_node_agent_common::config::Active;
+use weir_runtime::readiness::State;
 
 use super::{Control, ControlError, Cut};
 use crate::bpf::maps::Outcomes;
 use crate::drain::{Command, Stopped};
+use crate::enrich::IndexCounts;
 use crate::ledger::{Counts, KernelCounts, Report, Row, assemble, fold};
 
 impl Control {
@@ -84,9 +86,31 @@ impl Control {
             Some(told) => self.announce(&fold::fold(&ledger, &told), now),
             None => self.announce(&ledger, now),
         }
-        self.view
-            .cut(ledger.clone(), closed.next_seq, self.side.attribution());
+        let attribution = self.side.attribution();
+        self.show_overflow(attribution);
+        self.view.cut(ledger.clone(), closed.next_seq, attribution);
         Ok(ledger)
+    }
+
+    /// Shows that workloads share a bucket of keyed limits, while they do.
+    fn show_overflow(&self, counts: IndexCounts) {
+        const COMPONENT: &str = "workload limits";
+        let IndexCounts {
+            pods_sharing,
+            containers_sharing,
+            ..
+        } = counts;
+        if pods_sharing == 0 && containers_sharing == 0 {
+            self.readiness.remove(COMPONENT);
+            return;
+        }
+        let state = State::Degraded {
+            reason: format!(
+                "{pods_sharing} pods and {containers_sharing} containers share one bucket of each limit per workload"
+            ),
+            remedy: "run fewer pods on this node, or limit per: Node".into(),
+        };
+        self.readiness.set(COMPONENT, state, SystemTime::now());
     }
 
     /// Tells, once there are sinks, at which cut the life before this one is closed. What came after is unknown.

@@ -174,6 +174,30 @@ fn unreadable_generation_keeps_the_old_one_and_says_agent_too_old() {
 }
 
 #[test]
+fn problem_says_which_nodes_it_concerns_as_far_as_that_can_be_read() {
+    let concerned = |nodes: Value, is_readable: bool| {
+        let mut raw = profile("a", "u", 1);
+        raw["spec"]["nodes"] = json!({"selector": nodes});
+        if !is_readable {
+            raw["spec"]["fromTheFuture"] = json!(true);
+        }
+        let mut objects = Objects::default();
+        list(&mut objects, std::slice::from_ref(&raw), &[]);
+        objects.fetched(Kind::Profile, raw);
+        let problems = objects.desired().problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].nodes.clone()
+    };
+    let web = json!({"matchLabels": {"pool": "web"}});
+    let expected: LabelSelector = serde_json::from_value(web.clone()).unwrap();
+    assert_eq!(concerned(web.clone(), false), Some(expected.clone()));
+    // One that can be read, and whose sink is not there.
+    assert_eq!(concerned(web, true), Some(expected));
+    let unknown = json!({"matchExpressions": [{"key": "pool", "operator": "AlmostIn", "values": ["web"]}]});
+    assert_eq!(concerned(unknown, false), None, "then all are");
+}
+
+#[test]
 fn unreadable_successor_does_not_live_on_as_its_predecessor() {
     let mut objects = loaded(&[profile("a", "old", 1)], &[sink("default", 1, 1)]);
     let mut newer = profile("a", "new", 1);

@@ -89,3 +89,32 @@ async fn profiles_that_come_after_the_pods_do_not_wait() {
         );
     }
 }
+
+/// Scenario: pods and namespaces as they were kept, then the lists of this life, one after the other.
+/// Guarantees: the drain thread is told in this order, and only the lists of this life, both of them, count as listed.
+#[tokio::test]
+async fn kept_metadata_comes_first_and_does_not_count_as_listed() {
+    let (commands, received, _wake) = crate::drain::channel().unwrap();
+    let (changes, told) = mpsc::channel(4);
+    let (listed, mut is_listed) = watch::channel(false);
+    let kept = vec![Change::Namespaces(BTreeMap::new()), Change::Pods(Vec::new())];
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(hand_over(kept, told, commands, listed, stop.clone()));
+    let next = async || loop {
+        match received.try_recv() {
+            Ok(Command::Metadata(change)) => return change,
+            Ok(_) => panic!("no metadata"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    assert!(matches!(next().await, Change::Namespaces(_)));
+    assert!(matches!(next().await, Change::Pods(_)));
+    changes.send(Change::Pods(Vec::new())).await.unwrap();
+    next().await;
+    assert!(!*is_listed.borrow());
+    changes.send(Change::Namespaces(BTreeMap::new())).await.unwrap();
+    is_listed.wait_for(|listed| *listed).await.unwrap();
+    next().await;
+    stop.cancel();
+    running.await.unwrap();
+}

@@ -6,6 +6,7 @@
 mod agent;
 mod child;
 mod config;
+mod fleet;
 mod latency;
 mod machine;
 mod measure;

@@ -3,6 +3,7 @@
 mod accuracy;
 mod cost;
 mod encode;
+mod fleet;
 mod idle;
 mod limiter;
 mod ring;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// The release build of weir-agent
     #[arg(long, value_name = "FILE")]
     agent: PathBuf,
+    /// The release build of weir-operator
+    #[arg(long, value_name = "FILE")]
+    operator: PathBuf,
     /// nats-server
     #[arg(long, value_name = "FILE")]
     nats_server: PathBuf,
@@ -51,11 +55,13 @@ enum Group {
     Saturated,
     Steady,
     Idle,
+    Fleet,
 }
 
 /// What measurements need.
 pub(crate) struct Ctx<'a> {
     agent: &'a Path,
+    operator: &'a Path,
     nats_server: &'a Path,
     skipped: Vec<String>,
 }
@@ -68,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (begin, machine) = (Instant::now(), Machine::look());
     let mut ctx = Ctx {
         agent: &args.agent,
+        operator: &args.operator,
         nats_server: &args.nats_server,
         skipped: Vec::new(),
     };
@@ -118,6 +125,7 @@ fn measure(group: Group, ctx: &mut Ctx<'_>) -> Result<Vec<Row>> {
         Group::Saturated => saturated::rows(ctx),
         Group::Steady => steady::rows(ctx),
         Group::Idle => idle::rows(ctx),
+        Group::Fleet => fleet::rows(ctx),
     }
 }
 

@@ -16,7 +16,7 @@ pub use quantity::same_quantity;
 
 /// How agents are deployed where the file says nothing else.
 pub const DEFAULT_MAX_UNAVAILABLE: &str = "10%";
-/// Enough to drain and spool at the end of a pod.
+/// Enough to drain at the end of a pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 /// What an agent takes for its ring.
 const RING_BYTES: RangeInclusive<i64> = 65_536..=268_435_456;

@@ -16,7 +16,7 @@ use crate::{mounts, release, shell, tools, workspace};
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these groups: encode, ring, limiter, accuracy, cost, saturated, steady, idle
+    /// Only these groups: encode, ring, limiter, accuracy, cost, saturated, steady, idle, fleet
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the result goes as JSON; target/bench.json if not given
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("going on without perf or bpftrace; what needs them is skipped: {error:#}");
     }
     ctx.summary();
-    let agent = release::agent(&ctx)?;
+    let (agent, operator) = (release::agent(&ctx)?, release::operator(&ctx)?);
     println!("\nbuilding the measurements (release)");
     let mut cargo = workspace::cargo();
     cargo.args(["build", "--release", "--package", "weir-bench", "--bins"]);
@@ -45,12 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let target = workspace::target_directory()?;
     let json = args.json.clone().unwrap_or_else(|| target.join("bench.json"));
     let _tracefs = Mounted::new(mounts::TRACEFS)?;
-    shell::run(&mut measure(args, &agent, &nats_server, &json)?)?;
+    shell::run(&mut measure(args, [&agent, &operator], &nats_server, &json)?)?;
     println!("the whole result is in {}", json.display());
     Ok(())
 }
 
-fn measure(args: &Args, agent: &Path, nats_server: &Path, json: &Path) -> Result<Command> {
+fn measure(args: &Args, [agent, operator]: [&Path; 2], nats_server: &Path, json: &Path) -> Result<Command> {
     let target = workspace::target_directory()?;
     // Copies: a build beside us may replace the originals while they are measured.
     let copies = target.join("bench");
@@ -65,6 +65,8 @@ fn measure(args: &Args, agent: &Path, nats_server: &Path, json: &Path) -> Result
     command
         .arg("--agent")
         .arg(copy(agent, "weir-agent")?)
+        .arg("--operator")
+        .arg(copy(operator, "weir-operator")?)
         .arg("--nats-server")
         .arg(nats_server);
     command.arg("--json").arg(json);

@@ -187,6 +187,15 @@ pub(crate) fn agent(ctx: &Ctx) -> Result<PathBuf> {
     platform.stripped(built, &workspace::target_directory()?)
 }
 
+/// Builds this machine's operator and leaves it at `target/weir-operator`.
+pub(crate) fn operator(ctx: &Ctx) -> Result<PathBuf> {
+    println!("\nbuilding the operator (release)");
+    let platform = Platform::host()?;
+    let built = platform.build(ctx, &[OPERATOR])?;
+    let built = built.first().context("one package gives one binary")?;
+    platform.stripped(built, &workspace::target_directory()?)
+}
+
 /// Machine-dependent paths in panic messages would make the bytes depend on the checkout's place.
 fn remap() -> Result<String> {
     let root = workspace::root();

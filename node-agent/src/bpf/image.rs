@@ -9,6 +9,7 @@ use weir_node_agent_common::config::{
 };
 use weir_node_agent_common::{kind, limit};
 use weir_profile::api::{Access, Mode, Per, Protocol, SampleBy};
+use weir_profile::cidr::Cidr;
 use weir_profile::plan::{Matches, StringMatches};
 use weir_profile::{EventKind, NodeConfig, PlacedProfile, PlacedSlot};
 
@@ -16,6 +17,9 @@ use weir_profile::{EventKind, NodeConfig, PlacedProfile, PlacedSlot};
 pub type Exact = (u8, u8, [u8; 16]);
 /// A path match: kind, field, the bytes that must lead (with a NUL at the end: the whole).
 pub type Path = (u8, u8, Vec<u8>);
+/// Bits of `::ffff:0:0/96`, below which are the IPv4 addresses that an IPv6 socket connects to.
+const MAPPED_BITS: u32 = 96;
+
 /// A network match: kind, field, number of leading bits, value.
 pub type Net = (u8, u8, u32, [u8; 16]);
 
@@ -121,21 +125,9 @@ impl Image {
             }
         }
         for cidr in cidrs {
-            let mut value = [0; 16];
-            let field = match cidr.addr {
-                IpAddr::V4(address) => {
-                    value[..4].copy_from_slice(&address.octets());
-                    field::CIDR4
-                }
-                IpAddr::V6(address) => {
-                    value = address.octets();
-                    field::CIDR6
-                }
-            };
-            *self
-                .nets
-                .entry((number, field, u32::from(cidr.prefix), value))
-                .or_default() |= bit;
+            for (field, bits, value) in net_prefixes(*cidr) {
+                *self.nets.entry((number, field, bits, value)).or_default() |= bit;
+            }
         }
         let config = self.kinds.entry(number).or_insert(KindConfig::EMPTY);
         config.slots |= bit;
@@ -299,6 +291,25 @@ fn leading_ones(bits: u32) -> u128 {
     }
 }
 
+/// What to look a network up by: field, bits, address. An IPv4 address is one of four bytes to an IPv4 socket, and
+/// `::ffff:a.b.c.d` to an IPv6 socket that connects to it, as many runtimes do for every connection.
+fn net_prefixes(cidr: Cidr) -> impl Iterator<Item = (u8, u32, [u8; 16])> {
+    let bits = u32::from(cidr.prefix);
+    let (own, mapped) = match cidr.addr {
+        IpAddr::V4(address) => {
+            let mut value = [0; 16];
+            value[..4].copy_from_slice(&address.octets());
+            let mapped = address.to_ipv6_mapped().octets();
+            (
+                (field::CIDR4, bits, value),
+                Some((field::CIDR6, MAPPED_BITS + bits, mapped)),
+            )
+        }
+        IpAddr::V6(address) => ((field::CIDR6, bits, address.octets()), None),
+    };
+    std::iter::once(own).chain(mapped)
+}
+
 /// The fewest prefixes that cover a range of ports: (bits, first port).
 fn port_prefixes(from: u16, to: u16) -> Vec<(u32, u16)> {
     let mut prefixes = Vec::new();
@@ -334,6 +345,29 @@ mod tests {
                 prop_assert_eq!(hits, usize::from((from..=to).contains(&port)), "{} in {:?}", port, prefixes);
             }
         }
+    }
+
+    #[test]
+    fn networks_of_ipv4_are_also_those_of_ipv6_sockets() {
+        let entries = |text: &str| -> Vec<_> {
+            let cidr = Cidr::parse(text).expect("is a network");
+            net_prefixes(cidr)
+                .map(|(field, bits, value)| (field, bits, u128::from_be_bytes(value)))
+                .collect()
+        };
+        let first = u128::from(u32::from_be_bytes([10, 1, 0, 0]));
+        assert_eq!(
+            entries("10.1.0.0/16"),
+            [
+                (field::CIDR4, 16, first << 96),
+                (field::CIDR6, 112, 0xffff << 32 | first)
+            ]
+        );
+        assert_eq!(
+            entries("0.0.0.0/0"),
+            [(field::CIDR4, 0, 0), (field::CIDR6, 96, 0xffff << 32)]
+        );
+        assert_eq!(entries("fd00::/8"), [(field::CIDR6, 8, 0xfd << 120)]);
     }
 
     #[test]

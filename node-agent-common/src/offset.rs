@@ -41,6 +41,7 @@ pub const MISSING: u32 = u32::MAX;
 offsets! {
     task_pid: "task_struct"."pid",
     task_tgid: "task_struct"."tgid",
+    task_flags: "task_struct"."flags",
     task_cred: "task_struct"."cred",
     task_cgroups: "task_struct"."cgroups",
     task_real_parent: "task_struct"."real_parent",
@@ -63,6 +64,7 @@ offsets! {
     mm_arg_end: "mm_struct"."arg_end",
     file_path: "file"."f_path",
     file_private: "file"."private_data",
+    file_flags: "file"."f_flags",
     path_mnt: "path"."mnt",
     path_dentry: "path"."dentry",
     dentry_parent: "dentry"."d_parent",

@@ -1,13 +1,70 @@
 //! Matching by masks: each field costs one lookup for all slots of a kind, and none when nobody constrains it.
+//!
+//! A field that cannot be read rules no slot out. Such a slot is undecided unless another field rules it out.
 
 use aya_ebpf::maps::lpm_trie::Key;
 use weir_node_agent_common::config::{
     ExactKey, KEY_HEAD_BITS, KindConfig, NetKey, PATH_KEY_BYTES, PathKey, field,
 };
 
+use crate::emit::undecided;
 use crate::maps::{MATCH_EXACT, MATCH_NET, MATCH_PATH};
-use crate::task::Identity;
+use crate::task::Who;
 use crate::visit::Visit;
+
+/// What a field says that may be unreadable.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Listed {
+    /// Slots that list its value.
+    pub slots: u64,
+    /// All ones when its value is not known.
+    pub unknown: u64,
+}
+
+impl Listed {
+    /// The value is not known.
+    pub const UNKNOWN: Self = Self {
+        slots: 0,
+        unknown: u64::MAX,
+    };
+
+    /// The value is known, and these slots list it.
+    #[inline(always)]
+    pub const fn by(slots: u64) -> Self {
+        Self { slots, unknown: 0 }
+    }
+}
+
+/// The slots that an occurrence may match, field by field.
+#[derive(Clone, Copy)]
+pub struct Candidates {
+    /// Those that no field has ruled out yet.
+    pub slots: u64,
+    /// Those with a field that is not known.
+    unknown: u64,
+}
+
+impl Candidates {
+    #[inline(always)]
+    pub const fn of(slots: u64) -> Self {
+        Self { slots, unknown: 0 }
+    }
+
+    /// Goes by one more field; `any` are the slots that do not constrain it.
+    #[inline(always)]
+    pub fn keep(&mut self, any: u64, listed: Listed) {
+        self.unknown |= listed.unknown & !any;
+        self.slots &= any | listed.slots | listed.unknown;
+    }
+
+    /// Counts the slots that cannot be decided, and returns those that match.
+    #[inline(always)]
+    pub fn matched(self, visit: &Visit, kind: u8) -> u64 {
+        undecided(visit, kind, self.slots & self.unknown);
+        self.slots & !self.unknown
+    }
+}
 
 /// Slots left after an exact field.
 #[inline(always)]
@@ -36,9 +93,16 @@ pub fn number(visit: &Visit, kind: u8, field: u8, any: u64, mask: u64, number: u
 
 /// Slots left after what every kind has: `comm` and `uids`.
 #[inline(always)]
-pub fn task(visit: &Visit, kind: u8, config: &KindConfig, mask: u64, who: &Identity) -> u64 {
-    let mask = exact(visit, kind, field::COMM, config.any_comm, mask, who.comm);
-    number(visit, kind, field::UID, config.any_uid, mask, who.uid_gid as u32)
+pub fn task(visit: &Visit, kind: u8, config: &KindConfig, mask: u64, who: &impl Who) -> u64 {
+    // Asked here, too: what nobody constrains need not be read.
+    let mut mask = mask;
+    if mask & !config.any_comm != 0 {
+        mask = exact(visit, kind, field::COMM, config.any_comm, mask, who.comm());
+    }
+    if mask & !config.any_uid != 0 {
+        mask = number(visit, kind, field::UID, config.any_uid, mask, who.uid());
+    }
+    mask
 }
 
 /// Slots left after a network field; `bits` of `value` count.

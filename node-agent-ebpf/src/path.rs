@@ -11,29 +11,36 @@ use crate::maps::SCRATCH;
 use crate::scratch::{WALK_BYTES, Work};
 use crate::task::{pointer, read_or_zero};
 
-/// Directories a path may have; deeper ones are cut at the front and marked.
+/// Components a path may have, each mount on its way being one more; a deeper one is cut at the front and marked.
 const COMPONENTS: u32 = 32;
 
-/// The path was cut.
-const CUT: u64 = 1 << 32;
-/// There is no executable: a kernel thread.
-const NONE: u64 = 1 << 33;
+/// The front is missing, or all of it: what was walked must not be taken for the path.
+const LOST: u64 = 1 << 32;
+
+/// `PF_KTHREAD`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// Walks the path of the executable of the buffer's `task` into the walk buffer of scratch level `level`, from its end. Returns
-/// where it starts, with [`CUT`] or [`NONE`].
+/// where it starts, with [`LOST`] if so. A kernel thread has none: nothing was walked then, and nothing is lost.
 ///
 /// A global function of scalars: the verifier checks the walk once, not at each of its callers.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_executable(level: u32) -> u64 {
+    let mut start = WALK_BYTES as u64;
     let Some(work) = SCRATCH.get_ptr_mut(level) else {
-        return NONE;
+        return start | LOST;
     };
     // SAFETY: a map value of this CPU, claimed by the caller.
     let task = unsafe { (&raw const (*work).task).read_volatile() } as *const u8;
     let file = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
     if file.is_null() {
-        return NONE;
+        // Before Linux 6.16 a process has lost its memory, and with it its executable, when its end is told.
+        return if read_or_zero::<u32>(task, offset!(task_flags)) & KERNEL_THREAD != 0 {
+            start
+        } else {
+            start | LOST
+        };
     }
     let path = file.wrapping_add(offset!(file_path));
     let root = pointer(task, offset!(task_fs)).wrapping_add(offset!(fs_root));
@@ -41,8 +48,14 @@ pub extern "C" fn walk_executable(level: u32) -> u64 {
     let mut vfsmount = pointer(path, offset!(path_mnt));
     let root_dentry = pointer(root, offset!(path_dentry));
     let root_mnt = pointer(root, offset!(path_mnt));
-    let mut start = WALK_BYTES as u64;
+    if root_dentry.is_null() || root_mnt.is_null() {
+        return start | LOST;
+    }
     for _ in 0..COMPONENTS {
+        // What cannot be read is zero: the walk has lost its way, and must not take that for the root.
+        if dentry.is_null() || vfsmount.is_null() {
+            return start | LOST;
+        }
         if dentry == root_dentry && vfsmount == root_mnt {
             return start;
         }
@@ -53,8 +66,11 @@ pub extern "C" fn walk_executable(level: u32) -> u64 {
         if !alone && (dentry == parent || dentry == top) {
             let mount = vfsmount.wrapping_sub(offset!(mount_mnt));
             let above = pointer(mount, offset!(mount_parent));
-            if above.is_null() || above == mount {
+            if above == mount {
                 return start;
+            }
+            if above.is_null() {
+                return start | LOST;
             }
             dentry = pointer(mount, offset!(mount_mountpoint));
             vfsmount = above.wrapping_add(offset!(mount_mnt));
@@ -62,34 +78,50 @@ pub extern "C" fn walk_executable(level: u32) -> u64 {
         }
         let name = dentry.wrapping_add(offset!(dentry_name));
         let len = bound::<0xff>(u64::from(read_or_zero::<u32>(name, offset!(qstr_len))));
-        if start < len + 1 {
-            return start | CUT;
+        if len == 0 || start < len + 1 {
+            return start | LOST;
         }
         let text = pointer(name, offset!(qstr_name));
         let at = bound::<{ WALK_BYTES as u64 - 1 }>(start - len);
         let slash = bound::<{ WALK_BYTES as u64 - 1 }>(start - len - 1);
         // SAFETY: `at` is below WALK_BYTES and a component below 256 bytes, inside the buffer's slack.
-        unsafe {
+        let read = unsafe {
             let walk = (&raw mut (*work).walk).cast::<u8>();
-            bpf_probe_read_kernel(walk.add(at as usize).cast(), len as u32, text.cast());
             walk.add(slash as usize).write_volatile(b'/');
+            bpf_probe_read_kernel(walk.add(at as usize).cast(), len as u32, text.cast())
+        };
+        if read != 0 {
+            return start | LOST;
         }
         start = slash;
         dentry = parent;
     }
-    start | CUT
+    if dentry == root_dentry && vfsmount == root_mnt {
+        return start;
+    }
+    start | LOST
 }
 
-/// Writes the task's executable, NUL-terminated, to `to` (512 bytes). Returns its length without the NUL (0 for
-/// a kernel thread) and whether it was cut.
+/// What was walked of an executable's path.
+pub struct Walked {
+    /// Its length without the NUL; 0 for a kernel thread, and where nothing could be read.
+    pub len: u64,
+    /// Bytes are missing, at the front or at the end.
+    pub cut: bool,
+    /// The front is missing, or all of it, though there is an executable: it cannot be matched. What misses its end only
+    /// can: no entry is that long.
+    pub lost: bool,
+}
+
+/// Writes the task's executable, NUL-terminated, to `to` (512 bytes).
 #[inline(always)]
-pub fn executable(work: &mut Work, task: *const u8, to: *mut u8) -> (u64, bool) {
+pub fn executable(work: &mut Work, task: *const u8, to: *mut u8) -> Walked {
     // Through memory: a typed pointer is no scalar, and a global function takes scalars only.
     // SAFETY: the claimed buffer.
     unsafe { (&raw mut work.task).write_volatile(task as u64) };
     let walked = walk_executable(work.level);
     let start = bound::<{ 2 * WALK_BYTES as u64 - 1 }>(walked);
-    let whole = if walked & NONE != 0 || start > WALK_BYTES as u64 {
+    let whole = if start > WALK_BYTES as u64 {
         0
     } else {
         WALK_BYTES as u64 - start
@@ -103,5 +135,10 @@ pub fn executable(work: &mut Work, task: *const u8, to: *mut u8) -> (u64, bool) 
         bpf_probe_read_kernel(to.cast(), len as u32, from.cast());
         to.add(bound::<511>(len) as usize).write_volatile(0);
     }
-    (len, walked & CUT != 0 || whole > 511)
+    let lost = walked & LOST != 0;
+    Walked {
+        len,
+        cut: lost && len != 0 || whole > 511,
+        lost,
+    }
 }

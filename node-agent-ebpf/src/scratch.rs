@@ -8,7 +8,7 @@ use weir_node_agent_common::record::{ARGS_BYTES, Header, PATH_BYTES};
 
 use crate::limit::take;
 use crate::maps::SCRATCH;
-use crate::task::{Identity, Pending};
+use crate::task::{Identity, Pending, write_current};
 use crate::visit::Visit;
 
 /// Buffers per CPU: task, soft interrupt, interrupt, and one more.
@@ -29,7 +29,7 @@ pub struct Work {
     pub level: u32,
     /// The task whose executable is looked for.
     pub task: u64,
-    /// Who did it.
+    /// Who did it, where that may be another task than the one that runs.
     pub who: Identity,
     /// A connect to be remembered.
     pub pending: Pending,
@@ -54,6 +54,12 @@ impl Work {
     pub fn header(&mut self) -> &mut Header {
         // SAFETY: the record starts with the header and is 8-aligned; every bit pattern is valid.
         unsafe { &mut *self.record.as_mut_ptr().cast::<Header>() }
+    }
+
+    /// Writes the header for the task that runs now.
+    #[inline(always)]
+    pub fn write_current_header(&mut self, visit: &Visit, kind: u8, flags: u16, slots: u64, boot_ns: u64) {
+        write_current(visit, self.header(), kind, flags, slots, boot_ns);
     }
 
     /// Writes the header for `self.who`.

@@ -54,30 +54,52 @@ impl Place {
     }
 }
 
-/// A bucket and its limit; an interval of 0 is no limit, its bucket is then any.
+/// A bucket and its limit.
 struct Bucket {
+    /// Null where nothing limits: the bucket is not even looked for then.
     tat: *mut u64,
     interval: u64,
     tolerance: u64,
 }
 
 impl Bucket {
+    /// `None` when the bucket is missing, though something limits.
+    #[inline(always)]
+    fn of(interval: u64, tolerance: u64, tat: impl FnOnce() -> Option<*mut u64>) -> Option<Self> {
+        let tat = if interval == 0 {
+            core::ptr::null_mut()
+        } else {
+            tat()?
+        };
+        Some(Self {
+            tat,
+            interval,
+            tolerance,
+        })
+    }
+
     #[inline(always)]
     fn passes(&self, now: u64) -> bool {
-        self.interval == 0 || limit::peek(self.tat, now, self.interval, self.tolerance)
+        self.tat.is_null() || limit::peek(self.tat, now, self.interval, self.tolerance)
     }
 
     #[inline(always)]
     fn charge(&self, now: u64) -> bool {
-        self.interval == 0 || limit::charge(self.tat, now, self.interval, self.tolerance)
+        self.tat.is_null() || limit::charge(self.tat, now, self.interval, self.tolerance)
     }
 
     #[inline(always)]
     fn refund(&self) {
-        if self.interval != 0 {
+        if !self.tat.is_null() {
             limit::refund(self.tat, self.interval);
         }
     }
+}
+
+/// Whether anything limits the slot.
+#[inline(always)]
+fn is_limited(slot: &SlotConfig) -> bool {
+    slot.workload_interval | slot.event_interval | slot.profile_interval != 0
 }
 
 /// The buckets of one slot, in the order in which they limit.
@@ -85,6 +107,8 @@ struct Buckets {
     workload: Bucket,
     event: Bucket,
     profile: Bucket,
+    /// Whether more than one limits: what one refuses must not be charged to another.
+    several: bool,
 }
 
 impl Buckets {
@@ -92,43 +116,42 @@ impl Buckets {
     #[inline(always)]
     fn of(slot: &SlotConfig, workload: u64) -> Option<Self> {
         let (pod, container) = (workload as u32, (workload >> 32) as u32);
-        let event = if slot.flags & SLOT_PER_POD != 0 {
-            KEYED.get_ptr_mut(keyed_index(slot.event_table, pod))?
-        } else if slot.flags & SLOT_PER_CONTAINER != 0 {
-            KEYED.get_ptr_mut(keyed_index(slot.event_table, container))?
-        } else {
-            BUCKET.get_ptr_mut(slot.slot)?
-        };
+        let limits = u32::from(slot.workload_interval != 0)
+            + u32::from(slot.event_interval != 0)
+            + u32::from(slot.profile_interval != 0);
         Some(Self {
-            workload: Bucket {
-                tat: KEYED.get_ptr_mut(keyed_index(slot.workload_table, pod))?,
-                interval: slot.workload_interval,
-                tolerance: slot.workload_tolerance,
-            },
-            event: Bucket {
-                tat: event,
-                interval: slot.event_interval,
-                tolerance: slot.event_tolerance,
-            },
-            profile: Bucket {
-                tat: BUCKET.get_ptr_mut(MAX_SLOTS + slot.profile)?,
-                interval: slot.profile_interval,
-                tolerance: slot.profile_tolerance,
-            },
+            workload: Bucket::of(slot.workload_interval, slot.workload_tolerance, || {
+                KEYED.get_ptr_mut(keyed_index(slot.workload_table, pod))
+            })?,
+            event: Bucket::of(slot.event_interval, slot.event_tolerance, || {
+                if slot.flags & SLOT_PER_POD != 0 {
+                    KEYED.get_ptr_mut(keyed_index(slot.event_table, pod))
+                } else if slot.flags & SLOT_PER_CONTAINER != 0 {
+                    KEYED.get_ptr_mut(keyed_index(slot.event_table, container))
+                } else {
+                    BUCKET.get_ptr_mut(slot.slot)
+                }
+            })?,
+            profile: Bucket::of(slot.profile_interval, slot.profile_tolerance, || {
+                BUCKET.get_ptr_mut(MAX_SLOTS + slot.profile)
+            })?,
+            several: limits > 1,
         })
     }
 
     /// Peeks all, then charges all; what was charged is refunded when a later one refuses.
     #[inline(always)]
     fn charge(&self, now: u64) -> Option<u32> {
-        if !self.workload.passes(now) {
-            return Some(outcome::LIMITED_WORKLOAD);
-        }
-        if !self.event.passes(now) {
-            return Some(outcome::LIMITED_EVENT);
-        }
-        if !self.profile.passes(now) {
-            return Some(outcome::LIMITED_PROFILE);
+        if self.several {
+            if !self.workload.passes(now) {
+                return Some(outcome::LIMITED_WORKLOAD);
+            }
+            if !self.event.passes(now) {
+                return Some(outcome::LIMITED_EVENT);
+            }
+            if !self.profile.passes(now) {
+                return Some(outcome::LIMITED_PROFILE);
+            }
         }
         if !self.workload.charge(now) {
             return Some(outcome::LIMITED_WORKLOAD);
@@ -183,13 +206,15 @@ pub extern "C" fn decide_slot(place: u64, workload: u64, profiles: u64, now: u64
         place.count(slot, outcome::SAMPLED_OUT);
         return HELD_BACK;
     }
-    let Some(buckets) = Buckets::of(slot, workload) else {
-        place.count_error();
-        return HELD_BACK;
-    };
-    if let Some(limited) = buckets.charge(now) {
-        place.count(slot, limited);
-        return HELD_BACK;
+    if is_limited(slot) {
+        let Some(buckets) = Buckets::of(slot, workload) else {
+            place.count_error();
+            return HELD_BACK;
+        };
+        if let Some(limited) = buckets.charge(now) {
+            place.count(slot, limited);
+            return HELD_BACK;
+        }
     }
     if slot.flags & SLOT_DRY_RUN != 0 {
         place.count(slot, outcome::DRY_RUN);
@@ -208,7 +233,9 @@ pub extern "C" fn settle_slot(place: u64, workload: u64, written: u32) -> u32 {
         place.count(slot, outcome::RINGED);
         return 0;
     }
-    if let Some(buckets) = Buckets::of(slot, workload) {
+    if is_limited(slot)
+        && let Some(buckets) = Buckets::of(slot, workload)
+    {
         buckets.refund();
     }
     place.count(slot, outcome::RING_FULL);

@@ -8,6 +8,7 @@ use weir_node_agent_common::comm::trimmed;
 use weir_node_agent_common::record::Header;
 
 use crate::globals::offset;
+use crate::matching::Listed;
 use crate::visit::Visit;
 
 /// Reads a value of the kernel's memory, zero when it can't be read (the helper zeroes it then). Without a
@@ -89,6 +90,15 @@ impl Typed {
         node.read(offset!(kernfs_id))
     }
 
+    /// User id, in the initial namespace.
+    #[inline(always)]
+    pub fn uid(self) -> u32 {
+        let Some(cred) = self.follow(offset!(task_cred)) else {
+            return 0;
+        };
+        cred.read(offset!(cred_uid))
+    }
+
     /// Group id and, below it, user id, in the initial namespace.
     #[inline(always)]
     pub fn uid_gid(self) -> u64 {
@@ -153,7 +163,39 @@ pub fn ppid(task: *const u8) -> u32 {
     read_or_zero(pointer(task, offset!(task_real_parent)), offset!(task_tgid))
 }
 
-/// The identity that every record's header carries.
+/// Somebody that a slot's match may ask about.
+pub trait Who {
+    /// The task's name.
+    fn comm(&self) -> [u64; 2];
+    /// User id, in the initial namespace.
+    fn uid(&self) -> u32;
+}
+
+impl Who for Typed {
+    #[inline(always)]
+    fn comm(&self) -> [u64; 2] {
+        Self::comm(*self)
+    }
+
+    #[inline(always)]
+    fn uid(&self) -> u32 {
+        Self::uid(*self)
+    }
+}
+
+impl Who for Identity {
+    #[inline(always)]
+    fn comm(&self) -> [u64; 2] {
+        self.comm
+    }
+
+    #[inline(always)]
+    fn uid(&self) -> u32 {
+        self.uid_gid as u32
+    }
+}
+
+/// The identity that every record's header carries, where it must be kept.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Identity {
@@ -183,12 +225,7 @@ impl Identity {
     /// Fills a record's header.
     #[inline(always)]
     pub fn write(&self, visit: &Visit, header: &mut Header, kind: u8, flags: u16, slots: u64, boot_ns: u64) {
-        header.kind = kind;
-        header.lane = visit.active.lane() as u8;
-        header.flags = flags;
-        header.config_id = visit.active.config_id();
-        header.slots = slots;
-        header.boot_ns = boot_ns;
+        head(visit, header, kind, flags, slots, boot_ns);
         header.cgroup_id = self.cgroup_id;
         header.tgid = (self.pid_tgid >> 32) as u32;
         header.tid = self.pid_tgid as u32;
@@ -200,6 +237,35 @@ impl Identity {
         // SAFETY: sixteen plain bytes.
         header.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(self.comm) };
     }
+}
+
+/// Fills a record's header for the task that runs now. In place: nothing is kept and copied.
+#[inline(always)]
+pub fn write_current(visit: &Visit, header: &mut Header, kind: u8, flags: u16, slots: u64, boot_ns: u64) {
+    let task = visit.task;
+    head(visit, header, kind, flags, slots, boot_ns);
+    header.cgroup_id = visit.cgroup_id;
+    header.tgid = visit.tgid();
+    header.tid = visit.pid_tgid as u32;
+    header.ppid = task.ppid();
+    let uid_gid = task.uid_gid();
+    header.uid = uid_gid as u32;
+    header.gid = (uid_gid >> 32) as u32;
+    header.pod_index = visit.workload as u32;
+    header.start_ns = task.start_ns();
+    // SAFETY: sixteen plain bytes.
+    header.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(task.comm()) };
+}
+
+/// What a header says besides who it was.
+#[inline(always)]
+fn head(visit: &Visit, header: &mut Header, kind: u8, flags: u16, slots: u64, boot_ns: u64) {
+    header.kind = kind;
+    header.lane = visit.active.lane() as u8;
+    header.flags = flags;
+    header.config_id = visit.active.config_id();
+    header.slots = slots;
+    header.boot_ns = boot_ns;
 }
 
 /// A connect under way: who began it and how far it is.
@@ -216,8 +282,8 @@ pub struct Pending {
     pub restarted: u32,
     /// The configuration for which `binaries` was looked up.
     pub config_id: u32,
-    /// Slots that list the executable of who began it.
-    pub binaries: u64,
+    /// Slots that list the executable of who began it, and whether it is known.
+    pub binaries: Listed,
     pub who: Identity,
 }
 

@@ -11,11 +11,11 @@ use weir_node_agent_common::config::{KindConfig, field};
 use weir_node_agent_common::record::{Connect, Header, LATENCY_UNKNOWN};
 use weir_node_agent_common::{hook, kind};
 
-use crate::emit::{at_least_latency, count_hook, decide, output, undecided};
+use crate::emit::{at_least_latency, count_hook, decide, output};
 use crate::globals::offset;
 use crate::limit::take;
 use crate::maps::PENDING;
-use crate::matching;
+use crate::matching::{self, Candidates, Listed};
 use crate::programs::open::Entry;
 use crate::programs::process::binary;
 use crate::scratch::{Work, claim, release};
@@ -24,53 +24,65 @@ use crate::task::{
 };
 use crate::visit::Visit;
 
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+const ECONNREFUSED: i32 = 111;
+const EHOSTUNREACH: i32 = 113;
 const EALREADY: i32 = 114;
 const EINPROGRESS: i32 = 115;
 const ECANCELED: i32 = 125;
 /// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`: a signal came; the call is restarted, or the program gets EINTR.
 const RESTARTS: core::ops::RangeInclusive<i32> = -516..=-512;
+/// In place of the family: the address that the program passed cannot be read.
+const UNREADABLE: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const TCP: u16 = 6;
 const UDP: u16 = 17;
+/// `O_NONBLOCK`; the same number on every architecture that is built for.
+const O_NONBLOCK: u32 = 0o4000;
 /// Socket states of `include/net/tcp_states.h`.
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_CLOSE: i32 = 7;
 
-/// The socket behind a descriptor of the current task; null when there is none.
+/// The file behind a descriptor of the current task; null when there is none.
 #[inline(always)]
-fn socket(fd: u32) -> *const u8 {
+fn file(fd: u32) -> *const u8 {
     let fdt = pointer(pointer(task::current(), offset!(task_files)), offset!(files_fdt));
     if fd >= read_or_zero::<u32>(fdt, offset!(fdtable_max)) {
         return core::ptr::null();
     }
-    let file = pointer(pointer(fdt, offset!(fdtable_fd)), fd as usize * 8);
-    if file.is_null() {
-        return core::ptr::null();
-    }
-    pointer(pointer(file, offset!(file_private)), offset!(socket_sk))
+    pointer(pointer(fdt, offset!(fdtable_fd)), fd as usize * 8)
 }
 
-/// Reads the address that the program passed; false when it is neither IPv4 nor IPv6.
+/// Reads the address that the program passed; false when it is neither IPv4 nor IPv6. The family is [`UNREADABLE`] when
+/// it cannot be read and may be either.
 #[inline(always)]
-fn address(from: u64, to: &mut Connect) -> bool {
+fn address(from: u64, sk: *const u8, to: &mut Connect) -> bool {
+    to.destination = [0; 16];
     // struct sockaddr_in6: family 2, port 2, flowinfo 4, address 16; sockaddr_in has its address at 4.
     let mut head = 0_u64;
     // SAFETY: the helper fills the word or fails.
-    if unsafe { bpf_probe_read_user((&raw mut head).cast(), 8, from as *const _) } != 0 {
-        return false;
-    }
+    let mut failed = unsafe { bpf_probe_read_user((&raw mut head).cast(), 8, from as *const _) };
     to.family = head as u16;
     to.destination_port = u16::from_be((head >> 16) as u16);
-    to.destination = [0; 16];
-    let (at, len) = match to.family {
-        AF_INET => (4, 4),
-        AF_INET6 => (8, 16),
-        _ => return false,
-    };
-    // SAFETY: the helper fills at most the sixteen bytes.
-    unsafe { bpf_probe_read_user((&raw mut to.destination).cast(), len, (from + at) as *const _) == 0 }
+    if failed == 0 {
+        let (at, len) = match to.family {
+            AF_INET => (4, 4),
+            AF_INET6 => (8, 16),
+            _ => return false,
+        };
+        // SAFETY: the helper fills at most the sixteen bytes.
+        failed =
+            unsafe { bpf_probe_read_user((&raw mut to.destination).cast(), len, (from + at) as *const _) };
+    }
+    if failed == 0 {
+        return true;
+    }
+    to.family = UNREADABLE;
+    // A socket of another family has shorter addresses, and none that is told.
+    sk.is_null() || matches!(read_or_zero(sk, offset!(sock_family)), AF_INET | AF_INET6)
 }
 
 /// Reads an address of the socket; IPv4 in the first four bytes.
@@ -100,23 +112,40 @@ pub fn net_connect(ctx: TracePointContext) -> u32 {
         count_hook(visit.hook, hook::ERROR_SCRATCH);
         return 0;
     };
-    if connected(&visit, result, work) {
+    let told = connected(&visit, result, work);
+    if told != Told::Nothing {
         work.who.fill(&visit);
-        emit(&visit, config, work, Current);
+        emit(&visit, config, work, Current, told == Told::Unmeasured);
     }
     release(work);
     0
 }
 
-/// Fills in what became of the connect; false when there is nothing to tell, or not yet.
+/// What the exit of a connect(2) tells.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    /// Nothing, or not yet.
+    Nothing,
+    /// What became of it.
+    Connect,
+    /// The same, but how long it took is not known.
+    Unmeasured,
+}
+
+/// Fills in what became of the connect.
 #[inline(always)]
-fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
+fn connected(visit: &Visit, result: i32, work: &mut Work) -> Told {
     let entry = Entry::of(visit);
     let connect = work.fixed::<Connect>();
-    if !address(entry.argument(1), connect) {
-        return false;
+    let file = file(entry.argument(0) as u32);
+    let sk = if file.is_null() {
+        file
+    } else {
+        pointer(pointer(file, offset!(file_private)), offset!(socket_sk))
+    };
+    if !address(entry.argument(1), sk, connect) {
+        return Told::Nothing;
     }
-    let sk = socket(entry.argument(0) as u32);
     connect.result = result;
     connect.latency_ns = LATENCY_UNKNOWN;
     connect.protocol = if sk.is_null() {
@@ -127,34 +156,47 @@ fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
     describe_source(sk, connect);
     // Asked again while it is under way: an answer of its own, and the connect under way still has its end to come.
     if result == -EALREADY {
-        return true;
+        return Told::Connect;
     }
     let key = sk as u64;
+    let interrupted = RESTARTS.contains(&result);
     let Some(pending) = PENDING.get_ptr_mut(&key) else {
-        if result == -EINPROGRESS && connect.protocol == TCP {
+        if connect.protocol != TCP {
+            return Told::Connect;
+        }
+        if result == -EINPROGRESS {
             count_hook(visit.hook, hook::UNTRACKED);
         }
-        return true;
+        return if interrupted || waited(file, result) {
+            Told::Unmeasured
+        } else {
+            Told::Connect
+        };
     };
     // SAFETY: a map value that only this socket's hooks touch.
     let pending = unsafe { &mut *pending };
-    let interrupted = RESTARTS.contains(&result);
     if interrupted {
         pending.restarted = 1;
     }
     let under_way = result == -EINPROGRESS || interrupted;
     if under_way && take(&raw mut pending.state, PENDING_SENT, PENDING_ARMED) {
-        return false;
+        return Told::Nothing;
     }
     // SAFETY: a map value; `result` and `done_ns` were written before the state became PENDING_DONE.
     let state = unsafe { (&raw const pending.state).read_volatile() };
     let done = state == PENDING_DONE;
     if state == PENDING_TOLD || state == PENDING_ARMED && under_way {
         // The restarted call's own exit, or its next signal: the state change has told it, or will.
-        if !under_way {
-            forget(key);
+        if under_way {
+            return Told::Nothing;
         }
-        return false;
+        forget(key);
+        return if result == pending.result {
+            Told::Nothing
+        } else {
+            // The call was not restarted, and this is another one: by chance its socket lies where the other's was.
+            Told::Connect
+        };
     }
     if under_way && done {
         connect.result = pending.result;
@@ -162,7 +204,18 @@ fn connected(visit: &Visit, result: i32, work: &mut Work) -> bool {
     let end = if done { pending.done_ns } else { task::now() };
     connect.latency_ns = end.wrapping_sub(pending.begun_ns);
     forget(key);
-    true
+    Told::Connect
+}
+
+/// Whether a TCP connect that left no entry waited for an answer all the same: it began before the hooks ran, or found the
+/// map full. Any other had its answer at once.
+#[inline(always)]
+fn waited(file: *const u8, result: i32) -> bool {
+    let answered = matches!(
+        result.wrapping_neg(),
+        0 | ECONNRESET | ETIMEDOUT | ECONNREFUSED | EHOSTUNREACH
+    );
+    answered && !file.is_null() && read_or_zero::<u32>(file, offset!(file_flags)) & O_NONBLOCK == 0
 }
 
 /// Removes a socket's entry. That it is gone already is fine: the other side was faster.
@@ -222,7 +275,7 @@ fn begin(sk: u64) {
     work.pending.restarted = 0;
     work.pending.who.fill(&visit);
     work.pending.config_id = visit.active.config_id();
-    work.pending.binaries = 0;
+    work.pending.binaries = Listed::by(0);
     if config.slots & !config.any_binary != 0 {
         work.pending.binaries = binary(&visit, kind::NET_CONNECT, work, task::current());
     }
@@ -282,22 +335,24 @@ fn finish(sk: u64, new: i32) {
     let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
     socket_address(kernel_sk, connect.family, v4, v6, &mut connect.destination);
     describe_source(kernel_sk, connect);
-    let current = pending.config_id == visit.active.config_id();
-    let executable = Earlier {
-        slots: pending.binaries,
-        known: u64::from(current).wrapping_neg(),
-    };
-    if pending.restarted == 0 {
+    let executable = Earlier(if pending.config_id == visit.active.config_id() {
+        pending.binaries
+    } else {
+        Listed::UNKNOWN
+    });
+    // The entry stays for the exit of a call that was restarted. No such exit comes when the program closed the socket or
+    // was killed, and the entry would meet the next socket in its place.
+    if pending.restarted == 0 || new == TCP_CLOSE && error == 0 {
         forget(sk);
     }
-    emit(&visit, config, work, executable);
+    emit(&visit, config, work, executable, false);
     release(work);
 }
 
 /// How the executable of the task that connected is matched.
 trait Executable: Copy {
-    /// The slots that list it, and those for which that can't be told any more.
-    fn listed(self, visit: &Visit, work: &mut Work) -> (u64, u64);
+    /// The slots that list it.
+    fn listed(self, visit: &Visit, work: &mut Work) -> Listed;
 }
 
 /// It is the current task's.
@@ -306,29 +361,32 @@ struct Current;
 
 impl Executable for Current {
     #[inline(always)]
-    fn listed(self, visit: &Visit, work: &mut Work) -> (u64, u64) {
-        (binary(visit, kind::NET_CONNECT, work, task::current()), 0)
+    fn listed(self, visit: &Visit, work: &mut Work) -> Listed {
+        binary(visit, kind::NET_CONNECT, work, task::current())
     }
 }
 
-/// It is what was looked at when the connect began: the task that runs here is another.
+/// It is what was looked at when the connect began, if the configuration still runs for which it was: the task that runs
+/// here is another.
 #[derive(Clone, Copy)]
-struct Earlier {
-    slots: u64,
-    /// All ones when that was for the configuration that still runs.
-    known: u64,
-}
+struct Earlier(Listed);
 
 impl Executable for Earlier {
     #[inline(always)]
-    fn listed(self, _: &Visit, _: &mut Work) -> (u64, u64) {
-        (self.slots & self.known, !self.known)
+    fn listed(self, _: &Visit, _: &mut Work) -> Listed {
+        self.0
     }
 }
 
 /// Matches, decides and writes the connect that stands in `work`.
 #[inline(always)]
-fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: impl Executable) {
+fn emit(
+    visit: &Visit,
+    config: &KindConfig,
+    work: &mut Work,
+    executable: impl Executable,
+    is_unmeasured: bool,
+) {
     const KIND: u8 = kind::NET_CONNECT;
     let now = task::now();
     // SAFETY: the fixed part and `who` are disjoint parts of the buffer.
@@ -346,40 +404,44 @@ fn emit(visit: &Visit, config: &KindConfig, work: &mut Work, executable: impl Ex
     };
     mask = matching::number(visit, KIND, field::ERRNO, config.any_errno, mask, errno as u32);
     mask = matching::task(visit, KIND, config, mask, who);
-    if mask & !config.any_port != 0 {
+    let is_readable = connect.family != UNREADABLE;
+    if is_readable && mask & !config.any_port != 0 {
         let mut port = [0; 16];
         let bytes = connect.destination_port.to_be_bytes();
         port[0] = bytes[0];
         port[1] = bytes[1];
         mask = matching::net(visit, KIND, field::PORT, config.any_port, mask, 16, &port);
     }
-    let (cidr, bits) = if connect.family == AF_INET {
-        (field::CIDR4, 32)
-    } else {
-        (field::CIDR6, 128)
-    };
-    mask = matching::net(
-        visit,
-        KIND,
-        cidr,
-        config.any_cidr,
-        mask,
-        bits,
-        &connect.destination,
-    );
-    let latency = if connect.latency_ns == LATENCY_UNKNOWN {
-        0
-    } else {
-        connect.latency_ns
-    };
-    if mask & config.min_latency != 0 {
-        mask = at_least_latency(visit, KIND, config.min_latency, mask, latency);
+    if is_readable {
+        let (cidr, bits) = if connect.family == AF_INET {
+            (field::CIDR4, 32)
+        } else {
+            (field::CIDR6, 128)
+        };
+        let to = &connect.destination;
+        mask = matching::net(visit, KIND, cidr, config.any_cidr, mask, bits, to);
     }
-    if mask & !config.any_binary != 0 {
-        let (listed, unknown) = executable.listed(visit, work);
-        undecided(visit, KIND, mask & !config.any_binary & unknown);
-        mask &= config.any_binary | listed;
+    let mut candidates = Candidates::of(mask);
+    if !is_readable {
+        // Where it went cannot be said, whether a slot asks for it or not.
+        candidates.keep(0, Listed::UNKNOWN);
     }
+    if is_unmeasured {
+        candidates.keep(!config.min_latency, Listed::UNKNOWN);
+    } else if mask & config.min_latency != 0 {
+        // Without a latency there was no handshake to wait for.
+        let latency = if connect.latency_ns == LATENCY_UNKNOWN {
+            0
+        } else {
+            connect.latency_ns
+        };
+        candidates.slots = at_least_latency(visit, KIND, config.min_latency, mask, latency);
+    }
+    if candidates.slots & !config.any_binary != 0 {
+        let listed = executable.listed(visit, work);
+        candidates.keep(config.any_binary, listed);
+    }
+    let mask = candidates.matched(visit, KIND);
     if mask == 0 {
         return;
     }

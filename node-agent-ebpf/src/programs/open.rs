@@ -11,8 +11,8 @@ use weir_node_agent_common::record::{FLAG_PATH_TRUNCATED, FLAG_PATH_UNREADABLE, 
 use weir_node_agent_common::{hook, kind};
 
 use crate::address::bound;
-use crate::emit::{count_hook, decide, output, undecided};
-use crate::matching;
+use crate::emit::{count_hook, decide, output};
+use crate::matching::{self, Candidates, Listed};
 use crate::programs::process::binary;
 use crate::scratch::{Work, claim, release};
 use crate::task::{self, Typed};
@@ -176,14 +176,10 @@ fn record(
     arguments: &Arguments,
     work: &mut Work,
 ) {
-    let now = task::now();
-    work.who.fill(visit);
-    let start_ns = work.who.start_ns;
-    let mut mask = matching::task(visit, kind::FILE_OPEN, config, mask, &work.who);
-    if mask & !config.any_binary != 0 {
-        mask &= config.any_binary | binary(visit, kind::FILE_OPEN, work, task::current());
-    }
-    if mask == 0 {
+    const KIND: u8 = kind::FILE_OPEN;
+    // Most opens match nothing: what only a record needs is read last.
+    let mut candidates = Candidates::of(matching::task(visit, KIND, config, mask, &visit.task));
+    if candidates.slots == 0 {
         return;
     }
     let mut flags = 0;
@@ -191,28 +187,33 @@ fn record(
     // SAFETY: the tail has PATH_BYTES.
     let read = unsafe { bpf_probe_read_user_str(tail.cast(), PATH_BYTES as u32, arguments.path as *const _) };
     let mut path_len = 0;
-    let constrained = mask & !config.any_path;
+    let constrained = candidates.slots & !config.any_path != 0;
     if read <= 0 {
         flags |= FLAG_PATH_UNREADABLE;
-        undecided(visit, kind::FILE_OPEN, constrained);
-        mask &= !constrained;
+        candidates.keep(config.any_path, Listed::UNKNOWN);
     } else {
         path_len = bound::<511>(read as u64 - 1);
         if read as usize == PATH_BYTES {
             flags |= FLAG_PATH_TRUNCATED;
         }
-        if constrained != 0 {
-            // SAFETY: at least one byte was read.
-            if unsafe { *tail } == b'/' {
-                let listed = matching::path(visit, kind::FILE_OPEN, field::PATH, work.at(TAIL - 8));
-                mask &= config.any_path | listed;
-            } else {
-                undecided(visit, kind::FILE_OPEN, constrained);
-                mask &= !constrained;
-            }
+        // SAFETY: at least one byte was read.
+        if constrained && unsafe { *tail } == b'/' {
+            let listed = matching::path(visit, KIND, field::PATH, work.at(TAIL - 8));
+            candidates.keep(config.any_path, Listed::by(listed));
+        } else if constrained {
+            candidates.keep(config.any_path, Listed::UNKNOWN);
         }
     }
-    let admitted = decide(visit, kind::FILE_OPEN, mask, now, start_ns);
+    if candidates.slots & !config.any_binary != 0 {
+        let listed = binary(visit, KIND, work, task::current());
+        candidates.keep(config.any_binary, listed);
+    }
+    let mask = candidates.matched(visit, KIND);
+    if mask == 0 {
+        return;
+    }
+    let now = task::now();
+    let admitted = decide(visit, KIND, mask, now, visit.task.start_ns());
     if admitted == 0 {
         return;
     }
@@ -223,10 +224,10 @@ fn record(
         reserved: u16::from(arguments.relative_to_directory),
         mode: arguments.mode,
     };
-    work.write_header(visit, kind::FILE_OPEN, flags, admitted, now);
+    work.write_current_header(visit, KIND, flags, admitted, now);
     output(
         visit,
-        kind::FILE_OPEN,
+        KIND,
         admitted,
         work.at(0),
         TAIL as u64 + bound::<511>(path_len),

@@ -14,6 +14,8 @@ use crate::address::bound;
 use crate::emit::{count_hook, decide, output};
 use crate::globals::{exit_has_group_dead, offset};
 use crate::maps::ENDED;
+use crate::matching::{Candidates, Listed};
+use crate::path::Walked;
 use crate::scratch::{Work, claim, release};
 use crate::task::{self, pointer, read_or_zero};
 use crate::visit::Visit;
@@ -21,6 +23,11 @@ use crate::{matching, path};
 
 /// Offset of the tail of `process.exec`.
 const EXEC_TAIL: usize = size_of::<Header>() + size_of::<Exec>();
+
+/// `BPF_NOEXIST`: only an entry that is not there yet.
+const BPF_NOEXIST: u64 = 1;
+/// What that flag's refusal is.
+const EEXIST: i32 = -17;
 
 /// `SIGNAL_GROUP_EXIT`: the group's exit code is the process's.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -57,30 +64,25 @@ fn exec(
 ) {
     let now = task::now();
     let task = task::current();
-    work.who.fill(visit);
-    let start_ns = work.who.start_ns;
     let tail = work.at(EXEC_TAIL);
-    let (exe_len, exe_cut) = path::executable(work, task, tail);
-    let mut mask = matching::task(visit, kind::PROCESS_EXEC, config, config.slots, &work.who);
+    let exe = path::executable(work, task, tail);
+    let mask = matching::task(visit, kind::PROCESS_EXEC, config, config.slots, &visit.task);
+    let mut candidates = Candidates::of(mask);
     if mask & !config.any_binary != 0 {
         // The fixed part is eight bytes: the key's head lies over it and is rewritten below.
-        let listed = matching::path(
-            visit,
-            kind::PROCESS_EXEC,
-            field::BINARY,
-            work.at(size_of::<Header>()),
-        );
-        mask &= config.any_binary | listed;
+        let head = work.at(size_of::<Header>());
+        candidates.keep(config.any_binary, listed(visit, kind::PROCESS_EXEC, &exe, head));
     }
-    let admitted = decide(visit, kind::PROCESS_EXEC, mask, now, start_ns);
+    let mask = candidates.matched(visit, kind::PROCESS_EXEC);
+    let admitted = decide(visit, kind::PROCESS_EXEC, mask, now, visit.task.start_ns());
     if admitted == 0 && !for_table {
         return;
     }
     let mut flags = if for_table { FLAG_TABLE } else { 0 };
-    if exe_cut {
+    if exe.cut {
         flags |= FLAG_PATH_TRUNCATED;
     }
-    let exe_len = bound::<511>(exe_len);
+    let exe_len = bound::<511>(exe.len);
     let mut args_len = 0;
     if admitted != 0 {
         let mm = pointer(task, offset!(task_mm));
@@ -116,7 +118,7 @@ fn exec(
         args_len: args_len as u16,
         reserved: 0,
     };
-    work.write_header(visit, kind::PROCESS_EXEC, flags, admitted, now);
+    work.write_current_header(visit, kind::PROCESS_EXEC, flags, admitted, now);
     let len = EXEC_TAIL as u64 + exe_len + bound::<2047>(args_len);
     const LONGEST: u64 = (EXEC_TAIL + PATH_BYTES + ARGS_BYTES) as u64;
     output(
@@ -152,9 +154,10 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if !exit_has_group_dead() {
-        // Two last threads may both see zero threads alive: the first one here is the process's end.
+        // Two last threads may both see zero threads alive: the first one here is the process's end. An entry that is
+        // refused for want of memory tells nothing; the end is told all the same, rather than lost.
         let process = task::start_ns(task) ^ u64::from(visit.tgid()).rotate_left(40);
-        if ENDED.insert(&process, &1, 1).is_err() {
+        if ENDED.insert(&process, &1, BPF_NOEXIST) == Err(EEXIST) {
             return 0;
         }
     }
@@ -169,9 +172,7 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         count_hook(visit.hook, hook::ERROR_SCRATCH);
         return 0;
     };
-    work.who.fill(&visit);
-    let start_ns = work.who.start_ns;
-    let mut mask = matching::task(&visit, kind::PROCESS_EXIT, config, config.slots, &work.who);
+    let mut mask = matching::task(&visit, kind::PROCESS_EXIT, config, config.slots, &visit.task);
     mask = matching::number(
         &visit,
         kind::PROCESS_EXIT,
@@ -180,9 +181,13 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         mask,
         status & 0x7f,
     );
+    let mut candidates = Candidates::of(mask);
     if mask & !config.any_binary != 0 {
-        mask &= config.any_binary | binary(&visit, kind::PROCESS_EXIT, work, task);
+        let listed = binary(&visit, kind::PROCESS_EXIT, work, task);
+        candidates.keep(config.any_binary, listed);
     }
+    let mask = candidates.matched(&visit, kind::PROCESS_EXIT);
+    let start_ns = visit.task.start_ns();
     let admitted = decide(&visit, kind::PROCESS_EXIT, mask, now, start_ns);
     if admitted != 0 || for_table {
         let duration_ns = if start_ns == 0 {
@@ -196,7 +201,7 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
             duration_ns,
         };
         let flags = if for_table { FLAG_TABLE } else { 0 };
-        work.write_header(&visit, kind::PROCESS_EXIT, flags, admitted, now);
+        work.write_current_header(&visit, kind::PROCESS_EXIT, flags, admitted, now);
         let len = (size_of::<Header>() + size_of::<Exit>()) as u64;
         output(&visit, kind::PROCESS_EXIT, admitted, work.at(0), len);
     }
@@ -206,9 +211,20 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// Slots that list the task's executable.
 #[inline(always)]
-pub fn binary(visit: &Visit, kind: u8, work: &mut Work, task: *const u8) -> u64 {
+pub fn binary(visit: &Visit, kind: u8, work: &mut Work, task: *const u8) -> Listed {
     // SAFETY: the key buffer has its head's eight bytes in front.
     let to = unsafe { work.key.as_mut_ptr().add(8) };
-    path::executable(work, task, to);
-    matching::path(visit, kind, field::BINARY, work.key.as_mut_ptr())
+    let exe = path::executable(work, task, to);
+    listed(visit, kind, &exe, work.key.as_mut_ptr())
+}
+
+/// Slots that list the executable that stands 8 bytes after `head`.
+#[inline(always)]
+fn listed(visit: &Visit, kind: u8, exe: &Walked, head: *mut u8) -> Listed {
+    if exe.lost {
+        // What is left of a path that lost its front may read like another one.
+        Listed::UNKNOWN
+    } else {
+        Listed::by(matching::path(visit, kind, field::BINARY, head))
+    }
 }

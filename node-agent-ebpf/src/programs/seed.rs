@@ -55,14 +55,18 @@ pub fn process_seed(ctx: *mut c_void) -> i32 {
     }
     let Some(work) = claim() else { return 0 };
     let to = work.at(size_of::<Seed>());
-    let (exe_len, cut) = path::executable(work, task, to);
-    let exe_len = bound::<511>(exe_len);
+    let exe = path::executable(work, task, to);
+    let exe_len = bound::<511>(exe.len);
     let seed = Seed {
         tgid: read_or_zero(task, offset!(task_tgid)),
         ppid: task::ppid(task),
         start_ns: read_or_zero(task, offset!(task_start_boottime)),
         exe_len: exe_len as u32,
-        flags: if cut { u32::from(FLAG_PATH_TRUNCATED) } else { 0 },
+        flags: if exe.cut {
+            u32::from(FLAG_PATH_TRUNCATED)
+        } else {
+            0
+        },
         comm: read_or_zero(task, offset!(task_comm)),
         reader,
         reserved: 0,

@@ -116,7 +116,14 @@ const TASK: &[&str] = &[
 /// What tells how a process ended.
 const EXIT: &[&str] = &["signal_"];
 /// What leads from a descriptor to its socket.
-const SOCKET: &[&str] = &["file_private", "files_", "fdtable_", "socket_", "sock_"];
+const SOCKET: &[&str] = &[
+    "file_private",
+    "file_flags",
+    "files_",
+    "fdtable_",
+    "socket_",
+    "sock_",
+];
 /// What names a cgroup.
 const CGROUP: &[&str] = &["cgroup_", "kernfs_id", "root_"];
 

@@ -331,3 +331,77 @@ fn program_on_no_disk_is_shown_by_the_name_of_its_file() {
     let started = stream.named("exec");
     assert_eq!(started[0].data()["processExec"]["exe"], path, "{started:?}");
 }
+
+/// *Scenario:* a program lies deeper than the kernel's side walks, below directories whose last part reads like the path of
+/// another program. It opens a file, connects, and ends; the system's copy of it does the same.
+///
+/// *Guarantees:* what is left of its path matches nothing; where only that would decide, it is counted as undecided, and
+/// not where another field rules it out. What needs no executable is told of both.
+#[test]
+fn programs_too_deep_to_be_told_are_counted_undecided_and_never_matched() {
+    const WORK: &str = r"
+use Socket;
+sysopen(my $f, $ARGV[0], 0) or die;
+socket(my $s, AF_INET, SOCK_STREAM, 0) or die $!;
+connect($s, pack_sockaddr_in($ARGV[1], INADDR_LOOPBACK)) or die $!;
+";
+    if !may_test() {
+        return;
+    }
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("listens");
+    let port = listener.local_addr().expect("has an address").port();
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let file = marker(dir.path(), "file");
+    // The walk ends before the directory above this one: 32 components, the program's name being one of them.
+    let top = format!("weirtop-{}", std::process::id());
+    let deep = dir.path().join("above").join(&top).join("d/".repeat(30));
+    std::fs::create_dir_all(&deep).expect("makes directories");
+    let perl = own_copy("/usr/bin/perl", &deep);
+
+    let lure = format!("binaries: {{prefix: ['/{top}/']}}");
+    let event = |name: &str, kind: &str, matches: &str| {
+        format!("{{name: {name}, kind: {kind}, match: {{{matches}}}}}")
+    };
+    let path = |file: &Path| format!("paths: {{exact: [{}]}}", file.display());
+    let ports = format!("ports: [{{from: {port}}}]");
+    let events = [
+        event("exec", "process.exec", &lure),
+        event("exit", "process.exit", &lure),
+        event("open", "file.open", &format!("{}, {lure}", path(&file))),
+        event("connect", "net.connect", &format!("{ports}, {lure}")),
+        event("opens", "file.open", &path(&file)),
+        event("connects", "net.connect", &ports),
+        event(
+            "elsewhere",
+            "file.open",
+            &format!("{}, {lure}", path(Path::new("/weir/elsewhere"))),
+        ),
+        event("killed", "process.exit", &format!("signals: [9], {lure}")),
+    ];
+    let mut agent = Setup::new(&profile("", &events.each_ref().map(String::as_str)))
+        .with_file()
+        .start();
+    for program in [perl.as_path(), Path::new("/usr/bin/perl")] {
+        let mut command = Command::new(program);
+        command.args(["-e", WORK, "--"]).arg(&file).arg(port.to_string());
+        assert!(command.status().expect("starts").success());
+    }
+    let ledger = agent.until_settled();
+    assert_eq!(ledger.hook_errors(), 0, "{ledger:?}");
+    assert!(agent.stop().0.success());
+    for name in ["exec", "exit", "open", "connect"] {
+        let slot = ledger.slot(name);
+        assert_eq!(slot.count("undecided"), 1, "{name}: {ledger:?}");
+        assert_eq!(slot.count("matched"), 0, "{name}: {ledger:?}");
+    }
+    for name in ["opens", "connects"] {
+        let slot = ledger.slot(name);
+        assert_eq!(slot.count("matched"), 2, "{name}: {ledger:?}");
+        assert_eq!(slot.count("undecided"), 0, "{name}: {ledger:?}");
+    }
+    for name in ["elsewhere", "killed"] {
+        let slot = ledger.slot(name);
+        assert_eq!(slot.count("undecided"), 0, "{name}: {ledger:?}");
+        assert_eq!(slot.count("matched"), 0, "{name}: {ledger:?}");
+    }
+}

@@ -97,6 +97,14 @@ pub struct RunArgs {
     /// Stop by itself after this long, such as 90s or 5m.
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
+    /// How long the end may take after SIGTERM: until then batches are delivered, and what is left is counted as shed.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u16).range(2..=600)
+    )]
+    pub grace: u16,
     /// The node's cgroup root, where several nodes share this kernel; found by itself otherwise.
     #[arg(long, value_name = "PATH")]
     pub cgroup_root: Option<PathBuf>,

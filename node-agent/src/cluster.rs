@@ -32,6 +32,8 @@ pub mod writer;
 #[cfg(test)]
 mod script;
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{Api, PartialObjectMeta};
 use kube::client::ClientBuilder;
@@ -72,7 +74,13 @@ pub enum ClusterError {
         #[source]
         source: kube::Error,
     },
+    /// The API server is silent.
+    #[error("the API server did not answer within {ANSWER_TIME:?}")]
+    Silent,
 }
+
+/// How long the answer to the last question is waited for: the end has its own deadline.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A client from the pod's service account, whose answers `skew` looks at.
 pub fn client(skew: &SkewLayer) -> Result<Client, ClusterError> {
@@ -88,7 +96,8 @@ pub async fn is_uninstalled(client: &Client, identity: &Identity) -> Result<bool
         namespace, daemonset, ..
     } = identity;
     let api: Api<PartialObjectMeta<DaemonSet>> = Api::namespaced(client.clone(), namespace);
-    match api.get_opt(daemonset).await {
+    let answer = tokio::time::timeout(ANSWER_TIME, api.get_opt(daemonset)).await;
+    match answer.map_err(|_elapsed| ClusterError::Silent)? {
         Ok(found) => Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some())),
         Err(source) => Err(ClusterError::DaemonSet {
             namespace: namespace.clone(),

@@ -35,8 +35,6 @@ use crate::{admin, metrics};
 use end::Running;
 use memory::Memory;
 
-/// Time to drain after SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
 /// Part of the grace that is kept for the last cut and for ending threads.
 const END: Duration = Duration::from_millis(700);
 
@@ -169,7 +167,8 @@ pub async fn run(mut args: RunArgs) -> Result<(), RunError> {
         epoch = identity.epoch,
         "starting"
     );
-    let shutdown = Shutdown::listen(GRACE).map_err(system("listen for signals"))?;
+    let shutdown =
+        Shutdown::listen(Duration::from_secs(args.grace.into())).map_err(system("listen for signals"))?;
     if let Some(duration) = args.duration {
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
@@ -354,11 +353,12 @@ impl Agent {
             memory,
             shutdown,
         };
-        running.end(outcome).await?;
+        let ended = running.end(outcome).await;
+        // Also after an error: nothing comes after this agent that would remember for it.
         if let (Some(client), Some(place)) = (client, place) {
             cluster::purge_if_uninstalled(&client, &place, &state).await;
         }
-        Ok(())
+        ended
     }
 }
 

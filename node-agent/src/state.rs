@@ -65,6 +65,9 @@ pub struct Remembered {
     pub next_seq: BTreeMap<String, u64>,
     /// The last cut.
     pub ledger: Option<AgentLedger>,
+    /// The last cut was the final one, and yet not every sink has taken all that the agent had to tell of itself.
+    #[serde(default)]
+    pub untold: bool,
 }
 
 impl Remembered {
@@ -76,14 +79,17 @@ impl Remembered {
             epoch,
             next_seq: BTreeMap::new(),
             ledger: before.and_then(|before| before.ledger.clone()),
+            untold: before.is_some_and(|before| before.untold),
         }
     }
 
-    /// The last cut, if the life that made it ended without a final one.
+    /// The last cut, if the life that made it ended without telling how it ended: without a final cut, after which nothing
+    /// is known then, or with one that did not reach the sinks.
     #[must_use]
     pub fn unfinished(self) -> Option<AgentLedger> {
-        let mut ledger = self.ledger.filter(|ledger| !ledger.cut.is_final)?;
-        ledger.cut.unknown_after = true;
+        let untold = self.untold;
+        let mut ledger = self.ledger.filter(|ledger| untold || !ledger.cut.is_final)?;
+        ledger.cut.unknown_after = !ledger.cut.is_final;
         Some(ledger)
     }
 }
@@ -235,7 +241,28 @@ mod tests {
             ..before
         };
         assert_eq!(Remembered::begun(9, Some(&finished)).unfinished(), None);
+        let untold = Remembered {
+            untold: true,
+            ..finished
+        };
+        let told = Remembered::begun(9, Some(&untold)).unfinished().unwrap();
+        assert_eq!((told.cut.is_final, told.cut.unknown_after), (true, false));
         assert_eq!(Remembered::begun(9, None).unfinished(), None);
+    }
+
+    #[test]
+    fn state_of_an_older_agent_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        std::fs::write(
+            dir.path().join("agent.json"),
+            b"{\"epoch\": 7, \"next_seq\": {}, \"ledger\": null}",
+        )
+        .unwrap();
+        assert_eq!(
+            state.read().map(|state| (state.epoch, state.untold)),
+            Some((7, false))
+        );
     }
 
     #[test]

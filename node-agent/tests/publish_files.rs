@@ -20,11 +20,14 @@ mod wait;
 use std::path::Path;
 use std::time::Duration;
 
-use weir_node_agent::publish::{DrainReport, LossReason, Target, TroubleKind};
+use tokio::time::Instant;
+use weir_node_agent::publish::{AgentEvent, DrainReport, LossReason, SinkSettings, Target, TroubleKind};
 
-use crate::rig::{EVENTS, Rig, sink};
+use crate::rig::{EVENTS, Rig, agent_message, sink};
 use crate::wait::until_value;
 
+/// A second sink.
+const OTHER: &str = "other";
 const GRACE: Duration = Duration::from_secs(10);
 
 fn lines(path: &Path) -> Vec<String> {
@@ -88,6 +91,69 @@ async fn file_sink_on_a_full_disk_is_degraded_then_sheds() {
         .filter(|loss| loss.reason == LossReason::Shutdown)
         .count();
     assert_eq!(shutdown, 4);
+}
+
+fn other(target: Target) -> SinkSettings {
+    SinkSettings {
+        name: OTHER.into(),
+        ..sink(target)
+    }
+}
+
+/// *Scenario:* a sink is away and its batches use up the memory; another one, away too, is added and gets batches.
+/// *Guarantees:* to add it costs nothing; what is then shed is what the new sink needs of its share, and no more.
+#[tokio::test]
+async fn sink_added_in_an_outage_costs_no_event_that_it_needs_no_room_of() {
+    let full = || Target::File("/dev/full".into());
+    let rig = Rig::with_memory(full(), 20 * 1024).await;
+    for _ in 0..4 {
+        rig.push(100, 4096);
+    }
+    rig.publisher
+        .set_sinks(vec![sink(full()), other(full())])
+        .await
+        .expect("runs");
+    let shed = || rig.book.counts().shed / u64::from(EVENTS);
+    assert_eq!(shed(), 0, "4 of 4 fit");
+    for (pushed, expected) in [(1, 1), (2, 2), (3, 3)] {
+        rig.push_for(OTHER, "p.process.exec", 100, 4096);
+        assert_eq!(shed(), expected, "{pushed} for the other sink");
+    }
+    let of = |sink: &str| {
+        let losses = rig.book.losses();
+        losses.iter().filter(|loss| &*loss.sink == sink).count()
+    };
+    assert_eq!((of(rig::SINK), of(OTHER)), (2, 1), "each has its half in the end");
+}
+
+/// *Scenario:* the agent ends while one sink is away and another one answers; what it has to tell last of itself comes only
+/// after the drain.
+/// *Guarantees:* the sink that answers gets it in time.
+#[tokio::test]
+async fn agent_event_after_a_drain_that_used_its_time_reaches_the_sink_that_answers() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let events = dir.path().join("events");
+    let rig = Rig::start(Target::File("/dev/full".into())).await;
+    let sinks = vec![
+        sink(Target::File("/dev/full".into())),
+        other(Target::File(events.clone())),
+    ];
+    rig.publisher.set_sinks(sinks).await.expect("runs");
+    rig.push(100, 10);
+    rig.until_degraded(TroubleKind::DiskFull).await;
+    let deadline = Instant::now() + Duration::from_secs(2);
+    assert_eq!(rig.publisher.drain(deadline).await.shed_events, u64::from(EVENTS));
+    let event = AgentEvent {
+        key: "ledger".into(),
+        encode: Box::new(|slot| agent_message("agent.ledger", slot, "last")),
+    };
+    assert!(rig.handle.agent_event(OTHER, event));
+    let report = rig.publisher.finish(deadline).await;
+    assert_eq!(
+        report.agent_events_left, 1,
+        "the other sink's announcement of its loss"
+    );
+    assert_eq!(lines(&events), ["last"]);
 }
 
 /// *Scenario:* the sink is removed and a batch for it still comes.

@@ -203,9 +203,9 @@ impl SinkShared {
         events
     }
 
-    /// Changes the memory bound.
-    pub(crate) fn set_bounds(&self, bounds: Bounds) {
-        for shed in self.queue.set_bounds(bounds) {
+    /// Gives up so much of what exceeds its bounds, for another sink.
+    pub(crate) fn trim(&self, wanted: Bounds) {
+        for shed in self.queue.trim(wanted) {
             self.lose(&shed, Out::Queued, LossReason::QueueFull);
         }
         self.show_level();

@@ -1,7 +1,7 @@
 //! The publish thread and its sinks: started, swapped at run time, drained at the end.
 //!
 //! Every sink has its own queue and its own share of the memory bound, so that a sink that is away cannot take room from
-//! one that answers.
+//! one that answers. A share that became smaller is taken back as others need it: an edit in an outage costs no event.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +34,9 @@ pub const DEFAULT_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 const MAX_BATCHES: usize = 8192;
 /// How long a removed sink may still take what was accepted for it.
 pub const DEFAULT_RETIRE_GRACE: Duration = Duration::from_mins(1);
+/// Part of the time for a drain that is kept for the agent's own events: the last cut tells what became of the batches, and
+/// so it is made, and sent, after them. A quarter where that is less.
+const AGENT_EVENTS_TIME: Duration = Duration::from_secs(1);
 /// Sinks that wait to be started: an edit brings at most one per profile, and the publish thread takes them at once.
 const START_QUEUE: usize = 64;
 
@@ -121,7 +124,29 @@ impl Directory {
             batches: MAX_BATCHES / share,
         };
         for sink in all {
-            sink.set_bounds(bounds);
+            sink.queue.set_bounds(bounds);
+        }
+    }
+
+    /// After a push to `sink`: what all hold together beyond the memory is taken from the others, of whom at least one has
+    /// more than its share.
+    fn take_back(&self, sinks: &[Arc<SinkShared>]) {
+        let excess = |sinks: &[Arc<SinkShared>]| {
+            let levels = sinks.iter().map(|sink| sink.queue.level().whole());
+            let (bytes, batches) = levels.fold((0, 0), |(bytes, batches), level| {
+                (bytes + level.bytes, batches + level.batches)
+            });
+            Bounds {
+                bytes: usize::saturating_sub(bytes, self.parts.memory_bytes),
+                batches: usize::saturating_sub(batches, MAX_BATCHES),
+            }
+        };
+        for sink in sinks {
+            let wanted = excess(sinks);
+            if wanted.bytes == 0 && wanted.batches == 0 {
+                return;
+            }
+            sink.trim(wanted);
         }
     }
 }
@@ -141,9 +166,16 @@ impl std::fmt::Debug for PublishHandle {
 impl PublishHandle {
     /// Takes a batch, which is counted as queued; never waits. What has to be shed for it is counted here.
     pub fn push(&self, batch: SealedBatch) {
-        let sink = self.directory.sinks().current.get(&batch.sink).map(Arc::clone);
+        let (sink, all) = {
+            let sinks = self.directory.sinks();
+            let sink = sinks.current.get(&batch.sink).map(Arc::clone);
+            (sink, sinks.all())
+        };
         if let Some(sink) = sink {
             sink.push(batch);
+            if all.len() > 1 {
+                self.directory.take_back(&all);
+            }
             return;
         }
         let outcomes = &self.directory.parts.outcomes;
@@ -284,9 +316,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until every pushed batch is acked or rejected, at most until `deadline`; what is left then is shed. Nothing
+    /// Waits until every pushed batch is acked or rejected, so long that before `deadline` there is still time for the
+    /// agent's own events, which one sink that is away must not take from the others; what is left then is shed. Nothing
     /// may be pushed any more. Agent events still can be added and go on being sent.
     pub async fn drain(&self, deadline: Instant) -> DrainReport {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.drain_until(deadline - AGENT_EVENTS_TIME.min(left / 4)).await
+    }
+
+    async fn drain_until(&self, deadline: Instant) -> DrainReport {
         let mut report = DrainReport::default();
         for sink in self.handle.directory.all_sinks() {
             if timeout_at(deadline, sink.queue.idle()).await.is_err() {

@@ -89,10 +89,15 @@ impl BatchQueue {
         self.core().taken()
     }
 
-    /// Changes the bounds and returns what no longer fits.
+    /// Changes the bounds. What is there already stays, also where it no longer fits.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.core().set_bounds(bounds);
+    }
+
+    /// Gives up so much of what exceeds the bounds, or all of it, and returns it.
     #[must_use = "what is returned is lost unless it is counted"]
-    pub fn set_bounds(&self, bounds: Bounds) -> Vec<Arc<SealedBatch>> {
-        self.core().set_bounds(bounds)
+    pub fn trim(&self, wanted: Bounds) -> Vec<Arc<SealedBatch>> {
+        self.core().trim(wanted)
     }
 
     /// From now on every push is returned.

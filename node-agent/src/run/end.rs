@@ -9,7 +9,7 @@ use weir_runtime::shutdown::{Cause, Shutdown};
 use weir_runtime::supervise::SuperviseError;
 
 use super::memory::Memory;
-use super::{DrainThread, END, GRACE, RunError, system};
+use super::{DrainThread, END, RunError, system};
 use crate::control::{Control, ControlError};
 use crate::drain::CommandSender;
 
@@ -41,15 +41,14 @@ impl<A: Error + Send + Sync + 'static> Running<A> {
             memory,
             shutdown,
         } = self;
-        if outcome.is_err() {
-            shutdown.trigger(Cause::Own);
-        }
-        let deadline = shutdown.deadline().unwrap_or_else(|| Instant::now() + GRACE) - END;
+        // Whatever ended serving: this begins the end, if it has not begun.
+        shutdown.trigger(Cause::Own);
+        let deadline = shutdown.deadline().unwrap_or_else(Instant::now) - END;
         // A control side that failed may still drain what it can.
         let finished = control.finish(deadline).await;
         // At once: whatever else fails below, the next life must know that this one ended in order.
         let remembered = match &finished {
-            Ok(finished) => memory.write(&finished.ledger),
+            Ok(finished) => memory.write(&finished.ledger, finished.report.agent_events_left > 0),
             Err(_) => Ok(()),
         };
         drain_stop.cancel();

@@ -33,7 +33,7 @@ impl Memory {
                 }
             }
             let ledger = cuts.borrow_and_update().clone();
-            match ledger.map(|ledger| self.write(&ledger)) {
+            match ledger.map(|ledger| self.write(&ledger, false)) {
                 None => {}
                 Some(Ok(())) => failing = false,
                 Some(Err(_)) if failing => {}
@@ -45,12 +45,13 @@ impl Memory {
         }
     }
 
-    /// Writes one cut.
-    pub(super) fn write(&self, ledger: &AgentLedger) -> Result<(), StateError> {
+    /// Writes one cut. `untold` when it is the final one and did not reach every sink.
+    pub(super) fn write(&self, ledger: &AgentLedger, untold: bool) -> Result<(), StateError> {
         self.state.write(&Remembered {
             epoch: self.epoch,
             next_seq: self.view.next_seq(),
             ledger: Some(ledger.clone()),
+            untold,
         })
     }
 }

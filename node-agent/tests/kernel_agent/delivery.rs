@@ -225,3 +225,41 @@ async fn agent_killed_in_a_flood_is_closed_by_its_next_life() {
     let closing: Vec<&Event> = stream.agent.iter().filter(told).collect();
     assert_eq!(closing.len(), 1, "the old epoch is closed once");
 }
+
+/// *Scenario:* the agent ends in order while its sink is away, and is started again with another sink.
+///
+/// *Guarantees:* the next life tells the final cut of the one before, with all that was lost in it, and claims nothing more
+/// to be unknown; the life after that one tells nothing of it any more.
+#[test]
+fn agent_ended_while_its_sink_is_away_is_told_of_by_its_next_life() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let state = dir.path().join("state").display().to_string();
+    let start = |sink: &str| {
+        Setup::new(&profile("", &["{name: execs, kind: process.exec}"]))
+            .with_sink(sink)
+            .with(&["--source", "synthetic:500", "--state-dir", &state, "--grace", "2"])
+            .start()
+    };
+    let mut first = start("nats://127.0.0.1:9?stream=WEIR");
+    let lost = until_cut("events wait", &first, |ledger| ledger.total("accepted") > 100);
+    assert!(first.stop().0.success());
+    for told in [1, 0] {
+        let events = dir.path().join(format!("events-{told}"));
+        let mut next = start(&format!("file:{}", events.display()));
+        until_cut("events are acked", &next, |ledger| ledger.total("acked") > 100);
+        assert!(next.stop().0.success());
+        let cuts: Vec<Value> = Stream::of_file(&events)
+            .agent
+            .iter()
+            .map(|event| event.data()["agentLedger"].clone())
+            .filter(|ledger| number(&ledger["cut"]["epoch"]) == lost.epoch())
+            .collect();
+        assert_eq!(cuts.len(), told, "{cuts:?}");
+        for ledger in cuts {
+            assert_eq!(ledger["cut"]["final"], true, "{ledger}");
+            assert_eq!(ledger["cut"]["unknownAfter"], Value::Null, "{ledger}");
+            let shed = number(&ledger["profiles"][0]["slots"][0]["shed"]);
+            assert!(shed >= lost.total("accepted"), "{ledger}");
+        }
+    }
+}

@@ -84,6 +84,32 @@ async fn publish_without_permission_says_so_and_keeps_the_batch() {
     assert_eq!(counts.queued + counts.unacked, u64::from(EVENTS));
 }
 
+/// *Scenario:* the user may only publish events and subscribe to its inbox, as the manual says; no stream takes a batch, so
+/// that the agent asks the server why, which it may not either; then the stream is made.
+/// *Guarantees:* the state says that no stream takes it, and never that the user lacks a permission; it is live once there are
+/// acknowledgements.
+#[tokio::test]
+async fn publish_by_a_user_that_may_only_publish_is_live_once_there_is_a_stream() {
+    let config = r#"authorization { users: [
+        {user: weir, password: right, permissions: {publish: ["weir.events.>"], subscribe: "_INBOX.>"}},
+        {user: admin, password: admin}] }"#;
+    let Some(server) = Server::start(config).await else {
+        return;
+    };
+    let (dir, settings) = with_credentials(&server);
+    write_user(dir.path(), "weir", "right");
+    let rig = Rig::start(nats_target(settings)).await;
+    rig.push_many(1);
+    rig.until_degraded(TroubleKind::StreamMissing).await;
+    // The refusal of the question comes with it, or is looked for within a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let options = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
+    let client = options.connect(server.url()).await.expect("connects");
+    create_stream(&async_nats::jetstream::new(client), STREAM, SUBJECTS).await;
+    rig.until_acked(1).await;
+    rig.until_live().await;
+}
+
 /// *Scenario:* the server takes one NKEY; the sink's one credentials file holds its seed.
 /// *Guarantees:* it is recognised and accepted.
 #[tokio::test]

@@ -125,6 +125,10 @@ impl Rig {
     }
 
     pub fn push_to(&self, tail: &str, priority: u16, bytes: usize) -> String {
+        self.push_for(SINK, tail, priority, bytes)
+    }
+
+    pub fn push_for(&self, sink: &str, tail: &str, priority: u16, bytes: usize) -> String {
         let base = self.next.fetch_add(u64::from(EVENTS), Ordering::Relaxed);
         let profile = tail.split('.').next().expect("has a first token");
         let message_id = format!("c/n/1/{profile}/{base}");
@@ -132,7 +136,7 @@ impl Rig {
         payload.resize(payload.len().max(bytes), b' ');
         self.book.queued(EVENTS);
         self.handle.push(SealedBatch {
-            sink: SINK.into(),
+            sink: sink.into(),
             subject: format!("{PREFIX}.{tail}").into(),
             message_id: message_id.clone(),
             headers: vec![("content-type", "application/cloudevents-batch+json".to_owned())],

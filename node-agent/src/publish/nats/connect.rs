@@ -43,7 +43,7 @@ impl Signals {
             Event::Disconnected | Event::Closed => self.lost.cancel(),
             Event::LameDuckMode => self.leaving.store(true, Ordering::Relaxed),
             Event::ServerError(ServerError::Other(text))
-                if text.to_lowercase().contains("permissions violation") =>
+                if text.to_lowercase().contains("permissions violation") && !is_question(text) =>
             {
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
             }
@@ -55,6 +55,12 @@ impl Signals {
     pub(super) fn take_refused(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Whether a refusal is of a question to the server, such as what its streams are. Publishing needs no such permission, and
+/// the question goes without an answer.
+fn is_question(text: &str) -> bool {
+    text.contains("\"$JS.API.")
 }
 
 /// One connection.

@@ -1,8 +1,10 @@
 //! What a full queue gives up and what it hands out next: the pure part of the hand-over.
 //!
-//! Held plus taken never exceed the bounds. When a push would exceed them, whole held batches go, in the order
+//! Held plus taken never grow beyond the bounds. When a push would exceed them, whole held batches go, in the order
 //! lowest priority, then never sent before sent once (a sent one may be in the stream already), then oldest; the pushed
-//! batch is one of the candidates. Batches are handed out oldest first.
+//! batch is one of the candidates. Bounds that are lowered below what is there already cost nothing by themselves: what is
+//! pushed from then on makes room for itself only, and [`QueueCore::trim`] takes back what another needs. Batches are handed
+//! out oldest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,6 +48,23 @@ impl Level {
 
     fn fits(self, bounds: Bounds) -> bool {
         self.bytes() <= bounds.bytes && self.batches() <= bounds.batches
+    }
+
+    /// The least bounds that are no less than these, and that this level keeps.
+    fn widened(self, bounds: Bounds) -> Bounds {
+        Bounds {
+            bytes: bounds.bytes.max(self.bytes()),
+            batches: bounds.batches.max(self.batches()),
+        }
+    }
+
+    /// Held and taken together.
+    #[must_use]
+    pub fn whole(self) -> Bounds {
+        Bounds {
+            bytes: self.bytes(),
+            batches: self.batches(),
+        }
     }
 }
 
@@ -140,12 +159,13 @@ impl QueueCore {
 
     /// Which held batches have to go so that `entry` fits; `None` if it is itself the first to go.
     fn room_for(&self, entry: &Entry, ticket: u64) -> Option<Vec<u64>> {
+        let bounds = self.level.widened(self.bounds);
         let mut level = self.level;
         level.held_bytes += entry.bytes;
         level.held_batches += 1;
         let mut victims = Vec::new();
         let mut candidates = self.shed_order.iter();
-        while !level.fits(self.bounds) {
+        while !level.fits(bounds) {
             let key = candidates.next().filter(|key| **key < entry.key(ticket))?;
             let victim = self.held.get(&key.2)?;
             level.held_bytes -= victim.bytes;
@@ -255,10 +275,19 @@ impl QueueCore {
     }
 
     /// See [`super::BatchQueue::set_bounds`].
-    pub fn set_bounds(&mut self, bounds: Bounds) -> Vec<Arc<SealedBatch>> {
+    pub fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
+    }
+
+    /// See [`super::BatchQueue::trim`].
+    pub fn trim(&mut self, wanted: Bounds) -> Vec<Arc<SealedBatch>> {
+        let enough = Bounds {
+            bytes: self.level.bytes().saturating_sub(wanted.bytes),
+            batches: self.level.batches().saturating_sub(wanted.batches),
+        };
         let mut shed = Vec::new();
-        while !self.level.fits(bounds)
+        while !self.level.fits(enough)
+            && !self.level.fits(self.bounds)
             && let Some(key) = self.shed_order.first().copied()
             && let Some(entry) = self.remove_held(key.2)
         {

@@ -120,6 +120,29 @@ fn queue_cleared_forgets_what_was_taken() {
     assert_eq!(bases(&queue.push(batch(5, 1, 2))), [2]);
 }
 
+#[test]
+fn queue_whose_bounds_shrink_keeps_what_it_has_until_it_is_wanted() {
+    let mut queue = queue(6);
+    for (base, priority) in [(0, 5), (1, 3), (2, 5), (3, 5), (4, 5), (5, 5)] {
+        assert!(queue.push(batch(priority, 1, base)).is_empty());
+    }
+    let bounds = |batches| Bounds {
+        bytes: usize::MAX,
+        batches,
+    };
+    queue.set_bounds(bounds(3));
+    assert_eq!(queue.level().held_batches, 6);
+    assert_eq!(
+        bases(&queue.push(batch(5, 1, 6))),
+        [1],
+        "it makes room for itself only"
+    );
+    let wanted = |batches| Bounds { bytes: 0, batches };
+    assert_eq!(bases(&queue.trim(wanted(1))), [0]);
+    assert_eq!(bases(&queue.trim(wanted(9))), [2, 3], "its own share is its own");
+    assert!(queue.trim(wanted(9)).is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push { priority: u16, bytes: usize },
@@ -127,6 +150,7 @@ enum Step {
     Settle(usize),
     GiveBack(usize, u64),
     Bound { bytes: usize, batches: usize },
+    Trim { bytes: usize, batches: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -136,12 +160,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Settle),
         2 => (any::<usize>(), 0_u64..5).prop_map(|(which, delay)| Step::GiveBack(which, delay)),
         1 => (1_000_usize..40_000, 1_usize..12).prop_map(|(bytes, batches)| Step::Bound { bytes, batches }),
+        1 => (0_usize..10_000, 0_usize..4).prop_map(|(bytes, batches)| Step::Trim { bytes, batches }),
     ]
 }
 
 proptest! {
     /// Conservation: what was pushed is held, taken, settled or shed, each once. The bounds hold; where lowering them left
-    /// more taken than they allow, nothing is added. Nothing of lower priority stays when a held batch is shed; a pushed one
+    /// more than they allow, nothing is added. Nothing of lower priority stays when a held batch is shed; a pushed one
     /// is shed itself only if all that is of lower priority, or older and equal, would not make room for it.
     #[test]
     fn queue_conserves_batches_and_keeps_its_bounds(steps in prop::collection::vec(step(), 1..200)) {
@@ -180,7 +205,12 @@ proptest! {
                 }
                 Step::Bound { bytes, batches } => {
                     bounds = Bounds { bytes, batches };
-                    gone = queue.set_bounds(bounds);
+                    queue.set_bounds(bounds);
+                    prop_assert_eq!(queue.level(), before, "lower bounds alone cost nothing");
+                }
+                Step::Trim { bytes, batches } => {
+                    gone = queue.trim(Bounds { bytes, batches });
+                    prop_assert!(gone.is_empty() || !before.fits(bounds), "what fits is not taken back");
                 }
             }
             let lowest_held = queue.held.values().map(|entry| entry.batch.priority).min();
@@ -196,15 +226,14 @@ proptest! {
                             without.held_batches -= 1;
                         }
                     }
-                    prop_assert!(!without.fits(bounds), "{without:?} would fit {bounds:?}");
+                    prop_assert!(!without.fits(before.widened(bounds)), "{without:?} would fit {bounds:?}");
                 } else {
                     prop_assert!(lowest_held.is_none_or(|lowest| batch.priority <= lowest));
                 }
                 prop_assert!(shed.insert(batch.base), "shed twice");
             }
             let level = queue.level();
-            let not_more = level.bytes() <= before.bytes() && level.batches() <= before.batches();
-            prop_assert!(level.fits(bounds) || not_more, "{before:?} became {level:?} with {bounds:?}");
+            prop_assert!(level.fits(before.widened(bounds)), "{before:?} became {level:?} with {bounds:?}");
             let held_bytes: usize = queue.held.values().map(|entry| entry.bytes).sum();
             let taken_bytes: usize = queue.taken.values().map(|entry| entry.bytes).sum();
             prop_assert_eq!((level.held_bytes, level.taken_bytes), (held_bytes, taken_bytes));

@@ -15,6 +15,8 @@ use crate::names::{AGENT, AGENT_ADMIN_PORT, CREDENTIALS_DIR, GATHERED_SECRET, LA
 use crate::settings::Settings;
 
 /// Time for which the API server takes the agent's token; the kubelet renews it long before.
+/// Part of the pod's grace period that is not for delivering: signals, the last cut, clearing a node that is uninstalled.
+const END_SECONDS: i64 = 3;
 const TOKEN_SECONDS: i64 = 3600;
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -119,6 +121,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
         format!("--admin=$(POD_IP):{AGENT_ADMIN_PORT}"),
         format!("--state-dir={STATE_DIR}"),
         format!("--credentials-dir={CREDENTIALS_DIR}"),
+        format!("--grace={}", drain_seconds(settings.agent.grace_seconds)),
     ];
     arguments.extend(
         settings
@@ -127,6 +130,11 @@ fn arguments(settings: &Settings) -> Vec<String> {
             .map(|bytes| format!("--ring-bytes={bytes}")),
     );
     arguments
+}
+
+/// How long an agent may drain so that it ends before it is killed.
+fn drain_seconds(grace_seconds: i64) -> i64 {
+    (grace_seconds - END_SECONDS).max(2)
 }
 
 fn environment(settings: &Settings) -> Vec<EnvVar> {
@@ -300,5 +308,17 @@ fn token() -> ProjectedVolumeSource {
                 ..VolumeProjection::default()
             },
         ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drain_seconds;
+
+    #[test]
+    fn agents_end_before_they_are_killed() {
+        for (grace, drain) in [(5, 2), (30, 27), (600, 597)] {
+            assert_eq!(drain_seconds(grace), drain);
+        }
     }
 }

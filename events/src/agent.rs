@@ -107,8 +107,9 @@ pub struct LedgerCut {
 pub struct LedgerHook {
     /// The hook's name.
     pub hook: String,
-    /// Runs the kernel skipped.
-    pub missed: u64,
+    /// Runs the kernel skipped; `None` where it does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
     /// Runs for the agent itself.
     pub excluded: u64,
     /// Runs that failed, of any reason.

@@ -121,13 +121,15 @@ fn hooks(ledger: &AgentLedger, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     } in &ledger.hooks
     {
         for (outcome, count) in [
-            ("missed", missed),
-            ("excluded", excluded),
-            ("error", hook_error),
-            ("untracked", untracked),
+            // Where the kernel does not count, there is no number rather than a 0.
+            ("missed", *missed),
+            ("excluded", Some(*excluded)),
+            ("error", Some(*hook_error)),
+            ("untracked", Some(*untracked)),
         ] {
+            let Some(count) = count else { continue };
             let labels = [("hook", hook.as_str()), ("outcome", outcome)];
-            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())

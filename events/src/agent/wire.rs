@@ -203,7 +203,9 @@ fn hook_fields<E: Encoder>(encoder: &mut E, ledger: &LedgerHook) {
         hook_error_reasons,
     } = ledger;
     encoder.text(hook::HOOK, hook.as_bytes());
-    encoder.u64(hook::MISSED, *missed);
+    if let Some(missed) = *missed {
+        encoder.present_u64(hook::MISSED, missed);
+    }
     encoder.u64(hook::EXCLUDED, *excluded);
     encoder.u64(hook::HOOK_ERROR, *hook_error);
     encoder.u64(hook::UNTRACKED, *untracked);

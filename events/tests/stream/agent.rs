@@ -38,6 +38,14 @@ fn ledger_on_the_stream_holds_every_number_of_the_ledger_page() {
     assert_eq!(cut.time.unwrap().nanos, 678_901_229);
 
     let hook = &ledger.hooks[0];
+    let missed: Vec<_> = ledger.hooks.iter().map(|hook| hook.missed).collect();
+    assert_eq!(
+        missed,
+        [Some(1), Some(0), None],
+        "a 0 is told from what is not known"
+    );
+    assert_eq!(page["hooks"][1]["missed"], 0);
+    assert_eq!(page["hooks"][2].get("missed"), None);
     assert_eq!(
         page["hooks"][0],
         json!({"hook": hook.hook, "missed": hook.missed, "excluded": hook.excluded, "hook_error": hook.hook_error,

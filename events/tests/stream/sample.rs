@@ -210,14 +210,29 @@ pub(crate) fn ledger() -> AgentLedger {
             is_final: true,
             unknown_after: true,
         },
-        hooks: vec![LedgerHook {
-            hook: "sys_exit_openat".to_owned(),
-            missed: 1,
-            excluded: 2,
-            hook_error: 7,
-            untracked: 4,
-            hook_error_reasons: BTreeMap::from([("no_scratch".to_owned(), 3), ("read_failed".to_owned(), 4)]),
-        }],
+        hooks: vec![
+            LedgerHook {
+                hook: "sys_exit_openat".to_owned(),
+                missed: Some(1),
+                excluded: 2,
+                hook_error: 7,
+                untracked: 4,
+                hook_error_reasons: BTreeMap::from([
+                    ("no_scratch".to_owned(), 3),
+                    ("read_failed".to_owned(), 4),
+                ]),
+            },
+            LedgerHook {
+                hook: "sched_process_exec".to_owned(),
+                missed: Some(0),
+                ..LedgerHook::default()
+            },
+            LedgerHook {
+                hook: "sys_exit_open".to_owned(),
+                missed: None,
+                ..LedgerHook::default()
+            },
+        ],
         profiles: vec![LedgerProfile {
             name: "baseline".to_owned(),
             generation: 3,

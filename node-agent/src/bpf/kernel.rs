@@ -268,12 +268,12 @@ impl Kernel {
             .collect()
     }
 
-    /// How often the kernel skipped each hook's program, by the order of [`HOOKS`].
+    /// How often the kernel skipped each hook's program, by the order of [`HOOKS`]; `None` where it does not count that.
     #[must_use]
-    pub fn missed(&self) -> Vec<u64> {
+    pub fn missed(&self) -> Vec<Option<u64>> {
         HOOKS
             .iter()
-            .map(|hook| super::missed::of(&self.ebpf, hook.program))
+            .map(|hook| super::missed::of(&self.ebpf, hook))
             .collect()
     }
 }

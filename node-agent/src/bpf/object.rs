@@ -70,8 +70,8 @@ pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<Object, LoadErr
     if !ring_bytes.is_power_of_two() || !RING_BYTES.contains(&ring_bytes) {
         return Err(LoadError::RingBytes(ring_bytes));
     }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    if too_old(&release) {
+    let release = release();
+    if is_older(&release, OLDEST_KERNEL) {
         return Err(LoadError::KernelTooOld(release));
     }
     let types = Btf::from_kernel()?;
@@ -107,13 +107,18 @@ pub fn load(ring_bytes: u32, match_paths: Option<u32>) -> Result<Object, LoadErr
     Ok(Object { ebpf, hooks, seed })
 }
 
-/// Whether a release such as `6.1.0-50-cloud-amd64` is below [`OLDEST_KERNEL`]; one that cannot be read is tried.
-fn too_old(release: &str) -> bool {
+/// The running kernel's release, such as `6.1.0-50-cloud-amd64`.
+pub(super) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Whether a release is below a version, major and minor; one that cannot be read is not.
+pub(super) fn is_older(release: &str, than: (u32, u32)) -> bool {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST_KERNEL,
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < than,
         _ => false,
     }
 }
@@ -218,12 +223,12 @@ fn refused(error: ProgramError) -> HookError {
 
 #[cfg(test)]
 mod tests {
-    use super::too_old;
+    use super::{OLDEST_KERNEL, is_older};
 
     #[test]
     fn kernels_before_the_oldest_are_told_from_later_ones() {
         for release in ["5.10.0-32-cloud-amd64", "4.18.0-553.el8", "3.10"] {
-            assert!(too_old(release), "{release}");
+            assert!(is_older(release, OLDEST_KERNEL), "{release}");
         }
         for release in [
             "5.14.0-503.el9",
@@ -233,7 +238,7 @@ mod tests {
             "10.0",
             "unknown",
         ] {
-            assert!(!too_old(release), "{release}");
+            assert!(!is_older(release, OLDEST_KERNEL), "{release}");
         }
     }
 }

@@ -154,7 +154,7 @@ impl Side {
                     .map(|(hook, missed)| Ok((hook.name(), missed, kernel.maps().hook(hook.number)?)))
                     .collect()
             }
-            Self::Synthetic(..) => Ok(vec![("synthetic", 0, [0; hook::COUNTERS])]),
+            Self::Synthetic(..) => Ok(vec![("synthetic", Some(0), [0; hook::COUNTERS])]),
         }
     }
 

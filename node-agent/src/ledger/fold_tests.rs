@@ -135,7 +135,7 @@ fn message_of_the_largest_ledger_that_is_told_fits_a_server_as_it_comes() {
     ledger.hooks = vec![
         LedgerHook {
             hook: "h".repeat(63),
-            missed: most,
+            missed: Some(most),
             excluded: most,
             hook_error: most,
             untracked: most,

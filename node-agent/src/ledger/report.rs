@@ -10,7 +10,7 @@ use super::{Counts, Row, RowInfo};
 /// Outcomes of one row, both lanes, less what the slot counted before the row had it.
 pub type KernelCounts = [u64; outcome::COUNTERS];
 /// A hook's name, its skipped runs and its counters.
-pub type HookCounts = (&'static str, u64, [u64; hook::COUNTERS]);
+pub type HookCounts = (&'static str, Option<u64>, [u64; hook::COUNTERS]);
 
 /// What a cut found.
 pub struct Report {

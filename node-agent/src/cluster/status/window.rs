@@ -139,7 +139,7 @@ fn hook_trouble(
             .filter(|hook| concerns(hook))
             .any(|hook| count(hook) > before.get(hook.hook.as_str()).map_or(0, |hook| count(hook)))
     };
-    if moved(|hook| hook.missed) {
+    if moved(|hook| hook.missed.unwrap_or(0)) {
         Some(ConditionReason::EventsMissed)
     } else if moved(|hook| hook.hook_error) {
         Some(ConditionReason::HookErrors)
@@ -211,7 +211,7 @@ mod tests {
         let of = |hook: &str, missed| {
             let hook = LedgerHook {
                 hook: hook.into(),
-                missed,
+                missed: Some(missed),
                 ..LedgerHook::default()
             };
             Arc::new(AgentLedger {

@@ -39,8 +39,6 @@ use tally::Tally;
 
 /// How often clocks and tombstones are looked at.
 const UPKEEP_NS: u64 = 1_000_000_000;
-/// Longest sleep of an idle round: upkeep is due then.
-const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// What the thread is made of.
 pub struct DrainParts {
@@ -202,8 +200,9 @@ impl Drain {
                     .into_iter()
                     .flatten()
                     .min();
-                let wait = due.map_or(IDLE_WAIT, |due| Duration::from_nanos(due.saturating_sub(now_ns)));
-                self.source.wait(wait.min(IDLE_WAIT)).map_err(DrainError::Wait)
+                let longest = self.pace.longest_wait(now_ns);
+                let wait = due.map_or(longest, |due| Duration::from_nanos(due.saturating_sub(now_ns)));
+                self.source.wait(wait.min(longest)).map_err(DrainError::Wait)
             }
         }
     }

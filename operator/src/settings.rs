@@ -17,7 +17,7 @@ pub use quantity::same_quantity;
 /// How agents are deployed where the file says nothing else.
 pub const DEFAULT_MAX_UNAVAILABLE: &str = "10%";
 /// Enough to drain at the end of a pod.
-const DEFAULT_GRACE_SECONDS: i64 = 30;
+const DEFAULT_GRACE_SECONDS: i64 = 15;
 /// What an agent takes for its ring.
 const RING_BYTES: RangeInclusive<i64> = 65_536..=268_435_456;
 /// The NATS client's own words repeat what the agent says of its sinks.

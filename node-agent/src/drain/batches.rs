@@ -42,6 +42,9 @@ struct OpenBatch {
     max_payload: Option<Arc<AtomicUsize>>,
     /// The profile's events go to another sink now: what still comes for this batch goes there too.
     is_left: bool,
+    /// Whether a configuration names it. The place of one that none names is taken by the next that is opened: tables know
+    /// batches by their place.
+    is_used: bool,
 }
 
 impl OpenBatch {
@@ -112,6 +115,7 @@ impl Batches {
             open.priority = priority;
             open.max_payload = max_payload;
             open.is_left = false;
+            open.is_used = true;
             return index;
         }
         let header = BatchHeader {
@@ -132,9 +136,19 @@ impl Batches {
             since_ns: 0,
             max_payload,
             is_left: false,
+            is_used: true,
         };
-        self.open.push(open);
-        self.open.len() - 1
+        let free = self
+            .open
+            .iter()
+            .position(|open| !open.is_used && open.builder.is_empty());
+        if let Some(index) = free {
+            self.open[index] = open;
+            index
+        } else {
+            self.open.push(open);
+            self.open.len() - 1
+        }
     }
 
     /// Adds an event, sealing what is full. Counts it as accepted, or as filtered when it alone is longer than any
@@ -192,6 +206,7 @@ impl Batches {
         match self.find(&profile, kind, &sink) {
             Some(index) => {
                 self.open[index].is_left = false;
+                self.open[index].is_used = true;
                 index
             }
             None => self.find_or_open(&profile, kind, &sink, priority),
@@ -282,9 +297,13 @@ impl Batches {
         self.open.iter().filter_map(OpenBatch::due_ns).min()
     }
 
-    /// The shortest linger of all batches.
+    /// The shortest linger of all batches that may get events.
     pub(super) fn least_linger_ns(&self) -> Option<u64> {
-        self.open.iter().map(|open| open.sink.linger_ns).min()
+        self.open
+            .iter()
+            .filter(|open| open.is_used)
+            .map(|open| open.sink.linger_ns)
+            .min()
     }
 
     /// The next `seq` of each profile.
@@ -295,11 +314,12 @@ impl Batches {
             .collect()
     }
 
-    /// Seals batches that no configuration names any more, and closes those at the end, so that edits do not pile
-    /// batches up.
+    /// Seals batches that no configuration names any more, and gives their places up, so that edits do not pile batches
+    /// up.
     pub(super) fn sweep(&mut self, used: &std::collections::HashSet<usize>, tally: &mut Tally) {
         for batch in 0..self.open.len() {
-            if !used.contains(&batch) {
+            self.open[batch].is_used = used.contains(&batch);
+            if !self.open[batch].is_used {
                 self.seal(batch, tally);
             }
         }

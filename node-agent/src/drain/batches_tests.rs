@@ -71,6 +71,10 @@ impl Rig {
 
     /// Another configuration, whose boundary is not drawn yet; `both` kinds or one.
     fn edit(&mut self, sink: &str, both: bool) {
+        self.edit_with(sink, both, u64::MAX);
+    }
+
+    fn edit_with(&mut self, sink: &str, both: bool, linger_ns: u64) {
         self.cut();
         let sink = Arc::new(SinkFacts {
             name: sink.into(),
@@ -78,7 +82,7 @@ impl Rig {
             encoding: Encoding::Json,
             max_events: 3,
             max_bytes: 1 << 16,
-            linger_ns: u64::MAX,
+            linger_ns,
         });
         let slot = |(kind_number, kind)| Slot {
             kind_number,
@@ -204,4 +208,19 @@ proptest! {
         }
         rig.finish()?;
     }
+}
+
+#[test]
+fn linger_that_was_edited_away_is_forgotten_and_edits_pile_nothing_up() {
+    let mut rig = Rig::new();
+    for linger_ms in [1, 5, 6, 7, 8, 9] {
+        rig.edit_with("a", true, linger_ms * 1_000_000);
+        rig.add(false, false);
+    }
+    rig.edit_with("a", true, 10_000_000);
+    rig.cut();
+    // Two configurations are known at a time: their batches, and none of those before.
+    assert_eq!(rig.batches.least_linger_ns(), Some(9_000_000));
+    assert!(rig.batches.open.len() <= 6, "{}", rig.batches.open.len());
+    rig.finish().unwrap();
 }

@@ -17,6 +17,9 @@ use crate::enrich::{Change, ProfileScope, clock};
 /// waits.
 const COMMANDS: usize = 256;
 
+/// A program writes its record within microseconds; a virtual CPU may be taken from it for some milliseconds meanwhile.
+const UNDONE_NS: u64 = 100_000_000;
+
 /// The thread is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the drain thread has ended")]
@@ -117,6 +120,7 @@ impl Drain {
         match command {
             Command::Prepare { table, rules, done } => {
                 let side = table.side;
+                self.settle_side(side);
                 let table = self.batches.resolve(*table);
                 self.tables.insert(table);
                 self.index.set_rules(side as usize, rules);
@@ -124,8 +128,7 @@ impl Drain {
                 Self::answer(done, ());
             }
             Command::Close { cut, last, done } => {
-                let until = self.source.bulk_position();
-                self.drain_to(until);
+                self.drain_all(cut);
                 self.closed = cut;
                 if last {
                     self.settle_held(u64::MAX);
@@ -147,6 +150,25 @@ impl Drain {
                 Self::answer(done, oldest == before);
             }
             Command::Metadata(change) => self.index.apply(change, clock::boot_ns()),
+        }
+    }
+
+    /// Drains everything that was written until now. A program that began after the cut may stand, not yet done, before
+    /// records of the cut's lane: they are waited for, since the cut is about to say that all of them arrived.
+    fn drain_all(&mut self, cut: u32) {
+        let until = self.source.bulk_position();
+        self.drain_to(until);
+        let begin = clock::boot_ns();
+        while !self.source.has_read(until) {
+            if clock::boot_ns().saturating_sub(begin) > UNDONE_NS {
+                tracing::warn!(
+                    cut,
+                    "a record in the ring is still not done; the cut goes on without what is behind it"
+                );
+                return;
+            }
+            std::thread::yield_now();
+            self.drain_to(until);
         }
     }
 

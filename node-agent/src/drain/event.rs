@@ -83,6 +83,23 @@ impl Drain {
         }
     }
 
+    /// Decides the held records that a configuration of this side admitted, whatever is known by now: the side's rules are
+    /// about to be another configuration's, which say nothing of them.
+    pub(super) fn settle_side(&mut self, side: u32) {
+        let records = self.held.take();
+        for record in records {
+            let of_side = self
+                .tables
+                .get(record.config_id)
+                .is_some_and(|table| table.side & 1 == side & 1);
+            if of_side {
+                self.desk().0.reconsider(record, u64::MAX);
+            } else {
+                self.held.put_back(record);
+            }
+        }
+    }
+
     /// Decides the held records whose time is over, and those whose scope is known by now.
     pub(super) fn settle_held(&mut self, now_ns: u64) {
         if self.held.is_empty() {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// Rate is judged over this.
 const WINDOW_NS: u64 = 100_000_000;
-/// From this many records in a window on: busy (500/s).
-const BUSY_FROM: u64 = 50;
+/// From this many records in a window on: busy (200/s). Idle, each record is a wake-up and a message of its own; busy, a
+/// default linger of 5 ms is 200 of them a second, however many records there are.
+const BUSY_FROM: u64 = 20;
 /// Below this many: idle (100/s).
 const IDLE_BELOW: u64 = 10;
 /// Longest nap between two looks. The ring must hold what comes meanwhile: 4 MiB at 200 bytes take 4 M/s.
@@ -18,6 +19,11 @@ const MIN_NAP: Duration = Duration::from_micros(100);
 /// The part of a linger that is kept back from the nap, for the wake-up itself. A batch is sealed a nap before it is
 /// due, so that one nap keeps the promise, and more of them only cost wake-ups: they are most of the thread's time.
 const RESERVE: u64 = 16;
+
+/// Programs that have read the wake mode are done by then.
+const SETTLE_NS: u64 = 20_000_000;
+/// Longest sleep of an idle round: upkeep is due then.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Who decides when we look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +39,8 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     mode: Mode,
+    /// Since when the mode is what it is.
+    since_ns: u64,
     window_from_ns: u64,
     in_window: u64,
 }
@@ -56,9 +64,19 @@ impl Pace {
             self.in_window = 0;
         }
         (next != self.mode).then(|| {
-            self.mode = next;
+            (self.mode, self.since_ns) = (next, now_ns);
             next
         })
+    }
+
+    /// Longest sleep of an idle round. A program that read the old mode just before it changed writes its record without
+    /// waking anybody, and while that one is unread the kernel wakes nobody for the next: one more look finds it.
+    pub(super) fn longest_wait(&self, now_ns: u64) -> Duration {
+        if now_ns.saturating_sub(self.since_ns) < SETTLE_NS {
+            Duration::from_nanos(SETTLE_NS)
+        } else {
+            IDLE_WAIT
+        }
     }
 }
 
@@ -80,6 +98,8 @@ mod tests {
         assert_eq!(pace.observe(BUSY_FROM, WINDOW_NS + 1), Some(Mode::Busy));
         assert_eq!(pace.observe(0, WINDOW_NS + 2), None);
         assert_eq!(pace.observe(0, 2 * WINDOW_NS + 2), Some(Mode::Idle));
+        assert_eq!(pace.longest_wait(2 * WINDOW_NS + 3), Duration::from_millis(20));
+        assert_eq!(pace.longest_wait(2 * WINDOW_NS + 2 + SETTLE_NS), IDLE_WAIT);
     }
 
     #[test]

@@ -38,6 +38,14 @@ impl Source {
         }
     }
 
+    /// Whether all bulk records before `until` were handed out.
+    pub(super) const fn has_read(&self, until: u64) -> bool {
+        match self {
+            Self::Kernel(rings, _) => rings.bulk.position() >= until,
+            Self::Synthetic(..) => true,
+        }
+    }
+
     /// Whether the events are made up.
     pub(super) const fn is_synthetic(&self) -> bool {
         matches!(self, Self::Synthetic(..))

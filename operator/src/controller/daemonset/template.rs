@@ -221,7 +221,7 @@ fn mounts() -> Vec<VolumeMount> {
         },
         // Which cgroup is which pod.
         mount("cgroup", "/sys/fs/cgroup", true),
-        // The last good configuration, sequence numbers and the spool outlive the pod.
+        // The last good configuration and sequence numbers outlive the pod.
         mount("state", STATE_DIR, false),
         // A directory and not single files (subPath), because only directories follow a changed Secret.
         mount("sinks", CREDENTIALS_DIR, true),

@@ -20,12 +20,14 @@ const NONROOT: &str = "65532:65532";
 
 /// The agent: root inside its pod, since added capabilities have no effect for others.
 pub(crate) fn agent(architecture: &'static str, binary: &Path) -> Result<Image> {
-    program("weir-agent", VERSION, architecture, "0:0", binary)
+    let image = program("weir-agent", VERSION, architecture, "0:0", binary)?;
+    Ok(with_authorities(image))
 }
 
 /// The operator, which needs no privilege at all.
 pub(crate) fn operator(architecture: &'static str, binary: &Path) -> Result<Image> {
-    program("weir-operator", VERSION, architecture, NONROOT, binary)
+    let image = program("weir-operator", VERSION, architecture, NONROOT, binary)?;
+    Ok(with_authorities(image))
 }
 
 /// A broker for the quick start and the tests. Its store must be a volume that user 65532 may write.
@@ -104,6 +106,34 @@ fn program(
     })
 }
 
+/// Adds the public authorities, for sinks that name none of their own. They come from a crate, so that the lock file says
+/// which, and the image is the same wherever it is made.
+fn with_authorities(mut image: Image) -> Image {
+    for folder in ["etc/ssl", "etc/ssl/certs"] {
+        add_folder(&mut image.tree, folder, 0o755);
+    }
+    image.tree.insert(
+        "etc/ssl/certs/ca-certificates.crt".to_owned(),
+        Entry::File {
+            mode: 0o644,
+            content: authorities().into_bytes(),
+        },
+    );
+    image
+}
+
+fn authorities() -> String {
+    let certificates: Vec<pem::Pem> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|certificate| pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+        .collect();
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    format!(
+        "# Mozilla's root certificates, under CDLA-Permissive-2.0: https://cdla.dev/permissive-2-0/\n{}",
+        pem::encode_many_config(&certificates, config)
+    )
+}
+
 /// Names for the users, and a place for temporary files where the root is writable.
 fn base() -> Tree {
     let mut tree = Tree::new();
@@ -130,4 +160,31 @@ fn add_folder(tree: &mut Tree, path: &str, mode: u32) {
 fn executable(path: &Path) -> Result<Entry> {
     let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Entry::File { mode: 0o755, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agent_and_operator_hold_the_public_authorities() {
+        let file = tempfile::NamedTempFile::new().expect("makes a file");
+        for make in [agent, operator] {
+            let image = make("amd64", file.path()).expect("makes an image");
+            let Some(Entry::File { content, .. }) = image.tree.get("etc/ssl/certs/ca-certificates.crt")
+            else {
+                panic!("{} has none", image.reference);
+            };
+            let read = pem::parse_many(content).expect("is PEM");
+            let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+            assert!(roots.len() > 100, "{}", roots.len());
+            assert!(
+                read.iter()
+                    .map(pem::Pem::contents)
+                    .eq(roots.iter().map(AsRef::as_ref)),
+                "{}",
+                image.reference
+            );
+        }
+    }
 }

@@ -10,7 +10,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{Context, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::Config;
 
-pub use error::StreamError;
+pub use error::{Silence, StreamError};
 pub use plan::{Difference, Plan, StreamSettings, covers, plan, uncovered};
 
 /// What was done.

@@ -6,25 +6,30 @@ mod dereference;
 mod update_status;
 mod validate;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_profile::CollectorSinkStatus;
+use weir_profile::api::ConditionReason;
 
 use super::profile::Meta;
+use crate::budget::WriteBudget;
 use crate::context::{Context, GuardedSink};
-use crate::error::ApiError;
+use crate::error::{ApiError, chain};
 use crate::retry::Retries;
+use dereference::Looks;
+use update_status::Written;
 
 pub use apply::Outcome;
 pub use build::{Resources, build};
 pub use dereference::{FoundSecret, Inputs};
 pub use update_status::status;
-pub use validate::{Refusal, ValidatedSink, validate};
+pub use validate::{MAX_KEY_BYTES, Refusal, ValidatedSink, validate};
 
 /// A stream that was found in order is looked at again this often, spread by up to as much again.
 const RECHECK: Duration = Duration::from_mins(5);
@@ -33,22 +38,32 @@ const RECHECK: Duration = Duration::from_mins(5);
 pub struct Sinks {
     context: Arc<Context>,
     retries: Retries,
-    /// What was last ensured, by UID: the same is not asked of the server again before its time.
-    ensured: Mutex<HashMap<String, Ensured>>,
+    looks: Looks,
+    memory: Mutex<HashMap<String, Memory>>,
+    start: Instant,
+    stop: CancellationToken,
+}
+
+/// What is remembered of each sink between visits, by UID.
+#[derive(Debug)]
+struct Memory {
+    budget: WriteBudget,
+    /// What was last written.
+    written: Option<Written>,
+    /// What was last ensured: the same is not asked of the server again before its time.
+    ensured: Option<Ensured>,
 }
 
 #[derive(Clone, Debug)]
 struct Ensured {
     resources: Resources<super::Prepared>,
     outcome: Outcome,
-    again: tokio::time::Instant,
-    /// Written, and perhaps not seen by the watch yet.
-    status: Option<(CollectorSinkStatus, String)>,
+    again: Instant,
 }
 
 /// Visits sinks until `stop`.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
-    let sinks = Arc::new(Sinks::new(Arc::clone(&context)));
+    let sinks = Arc::new(Sinks::new(Arc::clone(&context), stop.clone()));
     context.dirty.sinks.add(context.sink_names());
     super::visit(
         "sink",
@@ -57,7 +72,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         sinks,
         stop.cancelled_owned(),
         |sink, sinks: Arc<Sinks>| Box::pin(async move { sinks.reconcile(&sink).await }),
-        |sink, _error: &ApiError, sinks| {
+        |sink, error: &ApiError, sinks| {
+            if error.is_forbidden() {
+                // Where the status itself is refused, no condition can say so.
+                let reason = ConditionReason::PermissionDenied.as_str();
+                sinks.context.tell_of_operator(reason, &chain(error));
+            }
             Action::requeue(sinks.retries.failed(&sink.name_any(), rand::random()))
         },
     )
@@ -65,11 +85,14 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 impl Sinks {
-    pub(super) fn new(context: Arc<Context>) -> Self {
+    pub(super) fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
         Self {
             context,
             retries: Retries::default(),
-            ensured: Mutex::default(),
+            looks: Looks::default(),
+            memory: Mutex::default(),
+            start: Instant::now(),
+            stop,
         }
     }
 
@@ -78,12 +101,19 @@ impl Sinks {
             return Ok(Action::await_change());
         }
         let (name, uid) = (sink.name_any(), sink.meta_uid());
-        let inputs = dereference::dereference(&self.context, sink).await?;
+        let inputs = dereference::dereference(&self.context, &self.looks, sink).await?;
         let validated = validate(sink, &inputs);
         let (outcome, wait) = match &validated {
             // Nothing to try until the sink or a Secret changes, and both are watched.
-            Err(_) => (None, RECHECK),
-            Ok(validated) => self.ensure(&name, &uid, build(validated)).await,
+            Err(_) => {
+                self.retries.forget(&name);
+                (None, RECHECK)
+            }
+            Ok(validated) => match self.ensure(&name, &uid, build(validated)).await {
+                Some((outcome, wait)) => (Some(outcome), wait),
+                // The operator ends, and the next one asks anew.
+                None => return Ok(Action::await_change()),
+            },
         };
         let now = jiff::Timestamp::now().as_second();
         let current = self.current(sink, &uid);
@@ -95,31 +125,26 @@ impl Sinks {
             current.as_ref(),
             now,
         );
-        update_status::update_status(self, sink, &uid, current.as_ref(), wanted).await?;
-        Ok(Action::requeue(wait))
+        let rest = update_status::update_status(self, sink, &uid, current.as_ref(), wanted).await?;
+        Ok(Action::requeue(rest.map_or(wait, |rest| rest.min(wait))))
     }
 
-    /// Asks the server, unless the same was asked and answered a short while ago.
+    /// Asks the server, unless the same was asked and answered a short while ago. `None` when the operator is to stop.
     async fn ensure(
         &self,
         name: &str,
         uid: &str,
         resources: Resources<super::Prepared>,
-    ) -> (Option<Outcome>, Duration) {
-        let now = tokio::time::Instant::now();
-        let known = self
-            .ensured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned();
-        if let Some(known) = &known
+    ) -> Option<(Outcome, Duration)> {
+        let now = Instant::now();
+        let known = self.with_memory(uid, |memory, _| memory.ensured.clone());
+        if let Some(known) = known
             && known.resources == resources
             && now < known.again
         {
-            return (Some(known.outcome.clone()), known.again - now);
+            return Some((known.outcome, known.again - now));
         }
-        let outcome = apply::apply(&resources).await;
+        let outcome = apply::apply(&resources, &self.stop).await?;
         let wait = if outcome.result.is_ok() {
             self.retries.forget(name);
             RECHECK + RECHECK.mul_f64(f64::from(rand::random::<u16>()) / f64::from(u16::MAX))
@@ -128,42 +153,42 @@ impl Sinks {
                 .failed(name, rand::random())
                 .max(Duration::from_secs(1))
         };
-        let status = known.and_then(|known| known.status);
         let ensured = Ensured {
             resources,
             outcome: outcome.clone(),
             again: now + wait,
-            status,
         };
-        let mut all = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() > 2 * self.context.stores.sinks.len() + 16 {
-            let uids: std::collections::HashSet<String> = self
-                .context
-                .stores
-                .sinks
-                .state()
-                .iter()
-                .map(|sink| sink.meta_uid())
-                .collect();
-            all.retain(|uid, _| uids.contains(uid));
-        }
-        all.insert(uid.to_owned(), ensured);
-        (Some(outcome), wait)
+        self.with_memory(uid, |memory, _| memory.ensured = Some(ensured));
+        Some((outcome, wait))
     }
 
-    /// The status as it is: what was last written, while the watch has not brought it yet.
+    /// The status as it is. What was last written counts until the watch brings something later, and of a sink that cannot
+    /// be read for as long as we know nothing else.
     fn current(&self, sink: &GuardedSink, uid: &str) -> Option<CollectorSinkStatus> {
-        let ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = ensured.get(uid).and_then(|ensured| ensured.status.as_ref());
-        let number = |text: &str| text.parse::<u64>().ok();
-        let seen = kube::Resource::meta(sink)
-            .resource_version
-            .as_deref()
-            .and_then(number);
-        match written {
-            Some((status, version)) if number(version) > seen => Some(status.clone()),
-            _ => sink.0.as_ref().ok().and_then(|sink| sink.status.clone()),
+        let seen = kube::Resource::meta(sink).resource_version.as_deref();
+        let written = self.with_memory(uid, |memory, _| memory.written.clone());
+        match (written, &sink.0) {
+            (Some(written), Err(_)) => Some(written.status),
+            (Some(written), Ok(_)) if written.is_last_of(seen) => Some(written.status),
+            (_, sink) => sink.as_ref().ok().and_then(|sink| sink.status.clone()),
         }
+    }
+
+    fn with_memory<T>(&self, uid: &str, with: impl FnOnce(&mut Memory, Duration) -> T) -> T {
+        let now = self.start.elapsed();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let sinks = &self.context.stores.sinks;
+        if memory.len() > 2 * sinks.len() + 16 {
+            // Deleted sinks are forgotten together; nobody needs to tell of each.
+            let known: HashSet<String> = sinks.state().iter().map(|sink| sink.meta_uid()).collect();
+            memory.retain(|uid, _| known.contains(uid));
+        }
+        let entry = memory.entry(uid.to_owned()).or_insert_with(|| Memory {
+            budget: WriteBudget::new(now),
+            written: None,
+            ensured: None,
+        });
+        with(entry, now)
     }
 }
 

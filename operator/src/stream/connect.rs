@@ -1,17 +1,19 @@
 //! One connection to a sink's servers with credentials that came from Secrets and never touch a disk.
 
-use std::fmt;
+use std::error::Error;
 use std::time::Duration;
+use std::{fmt, io};
 
-use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::pem::{self, PemObject};
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::rustls::{ClientConfig, RootCertStore};
+use async_nats::rustls::{self, ClientConfig, RootCertStore};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use weir_profile::api::ConditionReason;
 use weir_runtime::error::chain;
 use weir_runtime::login::Login;
 
 use super::StreamTrouble;
+use super::denial::Denials;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,7 +26,7 @@ pub struct Access {
     pub login: Login,
     /// Refuse a server without TLS.
     pub require_tls: bool,
-    /// PEM certificates to trust.
+    /// PEM certificates to trust instead of the system's.
     pub ca: Option<Vec<u8>>,
     /// PEM client certificate and key.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
@@ -39,13 +41,26 @@ impl fmt::Debug for Access {
     }
 }
 
+/// A connection, and what is forbidden on it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) denial: Denials,
+}
+
 impl Access {
-    pub(super) async fn connect(&self) -> Result<Client, StreamTrouble> {
+    pub(super) async fn connect(&self) -> Result<Connection, StreamTrouble> {
+        let (heard, denial) = Denials::channel();
         let mut options = ConnectOptions::new()
             .name("weir-operator")
             .connection_timeout(CONNECT_TIMEOUT)
-            .max_reconnects(1)
-            .require_tls(self.require_tls);
+            // The client counts each server that it tries: with fewer it would not come to the last one.
+            .max_reconnects(self.servers.len())
+            .require_tls(self.require_tls)
+            .event_callback(move |event| {
+                heard(&event);
+                std::future::ready(())
+            });
         if self.ca.is_some() || self.client.is_some() {
             options = options.tls_client_config(self.tls()?);
         }
@@ -56,10 +71,10 @@ impl Access {
             );
             StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
         })?;
-        options
-            .connect(self.servers.clone())
-            .await
-            .map_err(|error| trouble(&error, &self.servers))
+        match options.connect(self.servers.clone()).await {
+            Ok(client) => Ok(Connection { client, denial }),
+            Err(error) => Err(trouble(&error, &self.servers)),
+        }
     }
 
     fn tls(&self) -> Result<ClientConfig, StreamTrouble> {
@@ -67,16 +82,10 @@ impl Access {
             let message = format!("{what} is not usable: {error}; replace it in the Secret");
             StreamTrouble::new(ConditionReason::AuthenticationFailed, true, message)
         };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(self.ca.as_deref().unwrap_or_default()) {
-            let certificate = certificate.map_err(|error| bad("caSecretRef", &error))?;
-            roots
-                .add(certificate)
-                .map_err(|error| bad("caSecretRef", &error))?;
-        }
-        if self.ca.is_some() && roots.is_empty() {
-            return Err(bad("caSecretRef", &"it holds no PEM certificate"));
-        }
+        let roots = match &self.ca {
+            Some(ca) => given(ca).map_err(|error| bad("caSecretRef", &chain(&error)))?,
+            None => system(),
+        };
         let builder = ClientConfig::builder().with_root_certificates(roots);
         match &self.client {
             None => Ok(builder.with_no_client_auth()),
@@ -94,6 +103,43 @@ impl Access {
     }
 }
 
+/// Why a Secret's authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum AuthorityError {
+    #[error("it is no PEM")]
+    Pem(#[from] pem::Error),
+    #[error("it holds something else than an authority")]
+    Certificate(#[from] rustls::Error),
+    #[error("it holds no PEM certificate")]
+    Empty,
+}
+
+/// The authorities of a Secret.
+fn given(ca: &[u8]) -> Result<RootCertStore, AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() {
+        return Err(AuthorityError::Empty);
+    }
+    Ok(roots)
+}
+
+/// The authorities of the system: in an image those that it was made with.
+fn system() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(
+            error = chain(error),
+            "some of the system's authorities cannot be read"
+        );
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
 fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
     let text = chain(error);
     let lower = text.to_lowercase();
@@ -106,11 +152,8 @@ fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
             false,
             "correct the server's name in the sink, or the cluster's DNS",
         ),
-        ConnectErrorKind::Tls => (
-            ConditionReason::SinkUnreachable,
-            false,
-            "check the server's certificate and name against caSecretRef, and the client certificate",
-        ),
+        ConnectErrorKind::Tls => tls_failed(),
+        _ if is_tls(error) => tls_failed(),
         _ => (
             ConditionReason::SinkUnreachable,
             false,
@@ -122,6 +165,26 @@ fn trouble(error: &ConnectError, servers: &[String]) -> StreamTrouble {
         permanent,
         format!("cannot connect to {servers}: {text}; {remedy}"),
     )
+}
+
+fn tls_failed() -> (ConditionReason, bool, &'static str) {
+    (
+        ConditionReason::SinkUnreachable,
+        false,
+        "check the server's certificate and name against tls.caSecretRef, and the client's certificate",
+    )
+}
+
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn refused() -> (ConditionReason, bool, &'static str) {

@@ -11,6 +11,9 @@ closed_enum! {
         EnoughNodesLive = "EnoughNodesLive",
         /// The stream is there as asked for.
         StreamReady = "StreamReady",
+        /// The server was reached, and does not let the operator look at a stream that somebody else makes. Allow it, or
+        /// see by `Delivering` of the profiles whether events arrive.
+        StreamUnverified = "StreamUnverified",
         /// Every batch is acknowledged.
         Acknowledged = "Acknowledged",
         /// Nothing was missed in the last 60 s.
@@ -49,6 +52,9 @@ closed_enum! {
         StreamMissing = "StreamMissing",
         /// The stream is there with other settings, and Weir never shrinks or replaces one. Change it or the sink.
         StreamConflict = "StreamConflict",
+        /// The server does not make or grow the stream, such as for want of servers, room or `JetStream`. The message has
+        /// its words and what to do.
+        StreamRefused = "StreamRefused",
         /// The server refuses the subject. Check the stream's subjects and the credentials' permissions.
         SubjectRefused = "SubjectRefused",
         /// The server refuses the credentials. Check the Secret's content.
@@ -57,6 +63,8 @@ closed_enum! {
         SecretNotFound = "SecretNotFound",
         /// The Secret has no such key. Add the key or change the reference.
         SecretKeyMissing = "SecretKeyMissing",
+        /// A key of a Secret that a sink names is above 256 KiB. Put no more there than the sink needs.
+        SecretTooLarge = "SecretTooLarge",
         /// The Secret lacks the label `weir.dev/sink-credentials=true`. Add it if the Secret is meant for Weir.
         SecretNotLabelled = "SecretNotLabelled",
         /// The agents' copy of the credentials is not there yet. It arrives within 90 s.

@@ -18,7 +18,6 @@ static RULES: LazyLock<BTreeMap<String, Rule>> = LazyLock::new(|| {
         kind::rules(),
         profile::limits_rules(),
         profile::name_rules(),
-        sink::nats_rules(),
         sink::stream_rules(),
     ]
     .into_iter()

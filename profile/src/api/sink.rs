@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use serde_json::Value;
 
-use super::rule::{Rule, attach, has};
+use super::rule::{Rule, attach};
 use super::{Condition, Quantity};
 
 closed_enum! {
@@ -18,7 +18,7 @@ closed_enum! {
     pub enum Manage {
         /// Weir makes it when it is missing, and never shrinks or replaces it.
         Ensure = "Ensure",
-        /// Somebody else makes it; Weir only checks it.
+        /// Somebody else makes it; Weir only checks it, where the user may look.
         External = "External",
     }
 }
@@ -125,7 +125,7 @@ pub struct CollectorSinkSpec {
 /// A NATS `JetStream` stream and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(inline, transform = attach_nats)]
+#[schemars(inline)]
 pub struct NatsSink {
     /// Servers of one cluster, such as `nats://nats.example.org:4222` or `tls://...`; 1 to 8, each at most 300
     /// characters. Without a port it is 4222. Operator and agents resolve names in their own namespaces: write
@@ -163,24 +163,6 @@ pub(crate) const STREAM_NAME: &str = "^[A-Za-z0-9_-]+$";
 pub(crate) const SECRET_NAME: &str = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";
 pub(crate) const SECRET_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 
-fn attach_nats(schema: &mut Schema) {
-    attach(schema, &nats_rules());
-}
-
-pub(crate) fn nats_rules() -> Vec<Rule> {
-    vec![Rule::new(
-        ".stream.adminCredentialsSecretRef",
-        "!has(self.stream.adminCredentialsSecretRef) || !has(self.stream.manage) || self.stream.manage == 'Ensure'",
-        "stream.adminCredentialsSecretRef is for manage: Ensure; remove it or change manage",
-        |nats| {
-            let stream = &nats["stream"];
-            !has(stream, "adminCredentialsSecretRef")
-                || !has(stream, "manage")
-                || stream["manage"] == "Ensure"
-        },
-    )]
-}
-
 /// How the connection is encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -189,8 +171,8 @@ pub struct Tls {
     /// Whether to refuse a server without TLS; absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
-    /// The key of a Secret in the operator's namespace, labelled as all are, with the PEM certificates to trust. They
-    /// are trusted instead of the system's, and Weir's images have no others: in a cluster, TLS needs this.
+    /// The key of a Secret in the operator's namespace, labelled as all are, with the PEM certificates to trust, instead
+    /// of the system's: those are the public authorities that Weir's images hold. Absent means the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyRef>,
     /// A Secret of type `kubernetes.io/tls` in the operator's namespace, labelled as all are, with the client's
@@ -234,7 +216,8 @@ pub struct Stream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manage: Option<Manage>,
     /// The key of a Secret in the operator's namespace, labelled and written as that of `credentialsSecretRef`, by
-    /// which the operator logs in to make the stream; agents never see it. Absent means `credentialsSecretRef`.
+    /// which the operator logs in to make the stream, or with `manage: External` to look at it; agents never see it.
+    /// Absent means `credentialsSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_credentials_secret_ref: Option<SecretKeyRef>,
     /// Copies of the stream, 1 to 5, and no more than there are servers; absent means 1. Fewer than an existing stream

@@ -1,8 +1,11 @@
 //! Why a stream is not as asked for.
 
+use std::error::Error;
+
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
-    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind,
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError,
+    RequestErrorKind,
 };
 
 use super::Difference;
@@ -64,6 +67,15 @@ pub enum StreamError {
     },
 }
 
+/// Why a question about a stream has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nobody answers for `JetStream` on this server and account.
+    NoResponders,
+    /// None came in time. A server also keeps silent to whom it forbids the question.
+    TimedOut,
+}
+
 impl StreamError {
     /// The server's own code, where it answered.
     #[must_use]
@@ -76,6 +88,29 @@ impl StreamError {
             },
             Self::Create { source, .. } | Self::Grow { source, .. } => match source.kind() {
                 CreateStreamErrorKind::JetStream(error) => Some(error.error_code()),
+                // The client makes a kind of its own of this one code.
+                CreateStreamErrorKind::NotFound => Some(ErrorCode::STREAM_NOT_FOUND),
+                _ => None,
+            },
+        }
+    }
+
+    /// Why the server did not answer, where it did not.
+    #[must_use]
+    pub fn silence(&self) -> Option<Silence> {
+        match self {
+            Self::Conflict { .. } | Self::Missing { .. } | Self::NotTaken { .. } => None,
+            Self::Look { source, .. } => {
+                let request = source.source()?.downcast_ref::<RequestError>()?;
+                match request.kind() {
+                    RequestErrorKind::NoResponders => Some(Silence::NoResponders),
+                    RequestErrorKind::TimedOut => Some(Silence::TimedOut),
+                    RequestErrorKind::InvalidSubject | RequestErrorKind::Other => None,
+                }
+            }
+            Self::Create { source, .. } | Self::Grow { source, .. } => match source.kind() {
+                CreateStreamErrorKind::JetStreamUnavailable => Some(Silence::NoResponders),
+                CreateStreamErrorKind::TimedOut => Some(Silence::TimedOut),
                 _ => None,
             },
         }
@@ -88,4 +123,41 @@ fn list(differences: &[Difference]) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(kind: RequestErrorKind) -> StreamError {
+        let request = RequestError::new(kind);
+        StreamError::Look {
+            name: "WEIR".to_owned(),
+            source: Box::new(GetStreamError::with_source(GetStreamErrorKind::Request, request)),
+        }
+    }
+
+    fn create(kind: CreateStreamErrorKind) -> StreamError {
+        StreamError::Create {
+            name: "WEIR".to_owned(),
+            source: Box::new(CreateStreamError::new(kind)),
+        }
+    }
+
+    #[test]
+    fn silence_is_told_from_an_answer() {
+        for (error, silence) in [
+            (look(RequestErrorKind::NoResponders), Some(Silence::NoResponders)),
+            (look(RequestErrorKind::TimedOut), Some(Silence::TimedOut)),
+            (look(RequestErrorKind::Other), None),
+            (
+                create(CreateStreamErrorKind::JetStreamUnavailable),
+                Some(Silence::NoResponders),
+            ),
+            (create(CreateStreamErrorKind::TimedOut), Some(Silence::TimedOut)),
+            (create(CreateStreamErrorKind::NotFound), None),
+        ] {
+            assert_eq!(error.silence(), silence, "{error:?}");
+        }
+    }
 }

@@ -1,15 +1,21 @@
 //! Looks up what a sink names: its Secrets, and how many profiles use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::Api;
+use tokio::time::Instant;
 use weir_profile::CollectorSink;
 use weir_profile::plan::{gathered_secrets, sink_name};
 
 use crate::context::{Context, GuardedSink};
 use crate::error::{ApiError, answer};
+
+/// A Secret that is not watched is asked for this often at most: every change of any profile visits every sink.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A Secret that a sink names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +37,38 @@ pub struct Inputs {
     pub profiles: usize,
 }
 
-pub(super) async fn dereference(context: &Context, guarded: &GuardedSink) -> Result<Inputs, ApiError> {
+/// What the API server last said of Secrets that are not watched, by name.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Mutex<HashMap<String, (Instant, FoundSecret)>>);
+
+impl Looks {
+    fn with<T>(&self, with: impl FnOnce(&mut HashMap<String, (Instant, FoundSecret)>) -> T) -> T {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // What is too old goes, so that names which no sink gives any more do not stay.
+        looks.retain(|_, (at, _)| now < *at + LOOK_INTERVAL);
+        with(&mut looks)
+    }
+
+    fn recent(&self, name: &str) -> Option<FoundSecret> {
+        self.with(|looks| looks.get(name).map(|(_, found)| found.clone()))
+    }
+
+    fn note(&self, name: &str, found: FoundSecret) {
+        self.with(|looks| looks.insert(name.to_owned(), (Instant::now(), found)));
+    }
+
+    /// The watch knows better now.
+    fn forget(&self, name: &str) {
+        self.with(|looks| looks.remove(name));
+    }
+}
+
+pub(super) async fn dereference(
+    context: &Context,
+    looks: &Looks,
+    guarded: &GuardedSink,
+) -> Result<Inputs, ApiError> {
     let name = guarded.name_any();
     let profiles = context
         .stores
@@ -43,9 +80,15 @@ pub(super) async fn dereference(context: &Context, guarded: &GuardedSink) -> Res
     let mut secrets = BTreeMap::new();
     if let Ok(sink) = &guarded.0 {
         for name in named(sink) {
-            let found = match context.labelled_secret(&name) {
-                Some(secret) => FoundSecret::Labelled(data(&secret)),
-                None => unlabelled(context, &name).await?,
+            let found = if let Some(secret) = context.labelled_secret(&name) {
+                looks.forget(&name);
+                FoundSecret::Labelled(data(&secret))
+            } else if let Some(found) = looks.recent(&name) {
+                found
+            } else {
+                let found = unlabelled(context, &name).await?;
+                looks.note(&name, found.clone());
+                found
             };
             secrets.insert(name, found);
         }

@@ -8,7 +8,7 @@ use weir_runtime::stream::Ensured;
 
 use super::{FoundSecret, Inputs, Outcome, build, status, validate};
 use crate::context::GuardedSink;
-use crate::stream::StreamTrouble;
+use crate::stream::{Settled, StreamTrouble};
 
 const FULL: &str = "
 apiVersion: weir.dev/v1alpha1
@@ -96,6 +96,45 @@ fn sink_with_any_secret_amiss_names_the_field_and_the_secret() {
     }
 }
 
+/// One Secret that is too large is one sink's trouble: it must not fill the Secret of all.
+#[test]
+fn sink_whose_secret_is_too_large_is_refused_by_itself() {
+    for (size, refused) in [(super::MAX_KEY_BYTES, false), (super::MAX_KEY_BYTES + 1, true)] {
+        let mut secrets = secrets();
+        secrets.insert(
+            "authority".to_owned(),
+            labelled(&[("root.pem", &"x".repeat(size))]),
+        );
+        let found = validate(&sink(FULL), &Inputs { secrets, profiles: 0 });
+        assert_eq!(found.is_err(), refused, "{size}");
+        if let Err(refusal) = found {
+            assert_eq!(refusal.reason, R::SecretTooLarge);
+            assert!(
+                refusal
+                    .message
+                    .starts_with("spec.nats.tls.caSecretRef: key 'root.pem'"),
+                "{}",
+                refusal.message
+            );
+        }
+    }
+}
+
+#[test]
+fn sink_external_looks_with_the_admin_login() {
+    let text = FULL.replace("name: KERNEL,", "name: KERNEL, manage: External,");
+    let inputs = Inputs {
+        secrets: secrets(),
+        profiles: 1,
+    };
+    let resources = build(&validate(&sink(&text), &inputs).unwrap());
+    assert_eq!(resources.manage, Manage::External);
+    assert_eq!(
+        resources.access.login,
+        Login::User("root".to_owned(), "hunter2".to_owned())
+    );
+}
+
 #[test]
 fn sink_out_of_bounds_names_the_field() {
     let refusal = validate(
@@ -141,7 +180,10 @@ fn sink_status_follows_the_outcome() {
             permanent,
         })
     };
-    let (first, all) = ready(&Outcome::sample("KERNEL", Ok(Ensured::Created)), None);
+    let (first, all) = ready(
+        &Outcome::sample("KERNEL", Ok(Settled::Seen(Ensured::Created))),
+        None,
+    );
     assert_eq!(
         all,
         [
@@ -172,6 +214,19 @@ fn sink_status_follows_the_outcome() {
     assert_eq!(
         all[2].1, False,
         "it was there once for this generation: the server's absence is no change of the spec"
+    );
+
+    let unverified = Settled::Unverified("allow it".to_owned());
+    let (_, all) = ready(&Outcome::sample("KERNEL", Ok(unverified)), None);
+    assert_eq!(
+        all,
+        [
+            (T::Ready, True, R::StreamUnverified),
+            (T::Accepted, True, R::Accepted),
+            (T::Reconciling, False, R::UpToDate),
+            (T::Stalled, False, R::Healthy)
+        ],
+        "who waits for the sink is not kept waiting for what never comes"
     );
 
     let (_, all) = ready(&Outcome::sample("KERNEL", trouble(R::StreamConflict, true)), None);

@@ -10,6 +10,10 @@ use crate::context::GuardedSink;
 use crate::names::SINK_CREDENTIALS_LABEL;
 use crate::stream::Access;
 
+/// Size of one key of a Secret that a sink names. Credentials, and the certificates of all public authorities, are below
+/// it; all sinks' together have to fit into one Secret of 1 MiB.
+pub const MAX_KEY_BYTES: usize = 256 * 1024;
+
 /// A sink that can be acted upon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidatedSink {
@@ -119,6 +123,14 @@ fn secret<'a>(inputs: &'a Inputs, path: &str, name: &str, key: &str) -> Result<&
     };
     match inputs.secrets.get(name) {
         Some(FoundSecret::Labelled(data)) => match data.get(key) {
+            Some(value) if value.len() > MAX_KEY_BYTES => refuse(
+                ConditionReason::SecretTooLarge,
+                format!(
+                    "key '{key}' of Secret '{name}' has {} bytes, above {MAX_KEY_BYTES}; put no more there than the \
+                     sink needs",
+                    value.len()
+                ),
+            ),
             Some(value) => Ok(value),
             None => refuse(
                 ConditionReason::SecretKeyMissing,

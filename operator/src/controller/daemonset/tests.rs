@@ -65,12 +65,14 @@ fn gathered_secret_leaves_out_what_is_missing_and_keeps_the_rest() {
 #[test]
 fn gathered_secret_too_large_leaves_the_largest_out_and_says_so() {
     let mut inputs = inputs(&["a"]);
-    inputs
-        .secrets
-        .get_mut("s")
-        .unwrap()
-        .insert("login".to_owned(), vec![b'x'; 1 << 20]);
-    inputs.kept = [("other.creds".to_owned(), b"small".to_vec())].into();
+    let kept = |name: &str, bytes: usize| (format!("{name}.creds"), vec![b'x'; bytes]);
+    inputs.kept = [
+        kept("b", 400_000),
+        kept("c", 500_000),
+        kept("d", 450_000),
+        kept("e", 5),
+    ]
+    .into();
     let resources = build(
         &Settings::default(),
         "r/agent:1",
@@ -78,10 +80,22 @@ fn gathered_secret_too_large_leaves_the_largest_out_and_says_so() {
         &validate(&inputs),
     );
     let message = resources.left_out().unwrap();
-    assert!(message.contains("left out: primary.creds;"), "{message}");
+    assert!(message.contains("left out: c.creds;"), "{message}");
     let data = resources.secret.unwrap().data.unwrap();
-    assert_eq!(data["other.creds"].0, b"small");
+    assert!(data.contains_key("primary.creds") && data.contains_key("e.creds"));
     assert!(resources.daemon_set.is_some(), "agents go on with the rest");
+}
+
+#[test]
+fn gathered_secret_is_without_a_key_that_its_sink_refuses() {
+    let mut inputs = inputs(&["a"]);
+    inputs
+        .secrets
+        .get_mut("s")
+        .unwrap()
+        .insert("login".to_owned(), vec![b'x'; 300_000]);
+    let validated = validate(&inputs);
+    assert_eq!((validated.gathered.len(), validated.left_out.len()), (1, 0));
 }
 
 #[test]

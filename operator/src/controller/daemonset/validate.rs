@@ -8,6 +8,7 @@ use kube::Resource;
 use weir_profile::CollectorProfile;
 
 use super::Inputs;
+use crate::controller::sink::MAX_KEY_BYTES;
 use crate::names::FLEET_SIZE_KEY;
 use crate::rollup::fleet_size;
 
@@ -55,7 +56,9 @@ pub fn validate(inputs: &Inputs) -> ValidatedAgents {
         .iter()
         .filter_map(|wanted| {
             let value = secrets.get(&wanted.secret)?.get(&wanted.key)?;
-            Some((wanted.file.clone(), ByteString(value.clone())))
+            // The sink itself says so.
+            let fits = value.len() <= MAX_KEY_BYTES;
+            fits.then(|| (wanted.file.clone(), ByteString(value.clone())))
         })
         .collect();
     gathered.extend(

@@ -22,6 +22,7 @@ use weir_node_agent_common::outcome;
 use weir_profile::api::ConditionReason;
 use weir_profile::place::SlotKey;
 use weir_profile::{Assignment, EventKind, NodeConfig, NodeFacts, Placement, Plan};
+use weir_runtime::beat;
 use weir_runtime::error::chain;
 use weir_runtime::readiness::{Readiness, State};
 
@@ -224,6 +225,9 @@ impl Control {
         cuts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is at once; the first edit makes its own cut.
         cuts.tick().await;
+        // What hangs in a cut or an edit, be it the kernel's or the drain thread's, is seen by the beat that fails to come.
+        let beat = self.readiness.beat("control");
+        let mut beats = tokio::time::interval(beat::EVERY);
         loop {
             let look = self.next_look();
             tokio::select! {
@@ -236,6 +240,7 @@ impl Control {
                     self.cut(self.word.side(), self.word.config_id(), Cut::Running).await?;
                 }
                 () = tokio::time::sleep_until(look) => self.place_again().await?,
+                _ = beats.tick() => beat.tell(),
             }
         }
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio_util::sync::CancellationToken;
+use weir_runtime::beat::Beat;
 
 pub use batches::Identity;
 pub use command::{Closed, Command, CommandSender, Stopped, channel};
@@ -128,10 +129,11 @@ impl Drain {
         })
     }
 
-    /// Runs until stopped.
-    pub fn run(mut self) -> Result<(), DrainError> {
+    /// Runs until stopped; each round is a beat.
+    pub fn run(mut self, beat: &Beat) -> Result<(), DrainError> {
         self.scope.write(&mut self.index, self.closed);
         while !self.stop.is_cancelled() {
+            beat.tell();
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }

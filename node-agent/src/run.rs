@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use weir_runtime::admin::AdminServer;
+use weir_runtime::beat::Beat;
 use weir_runtime::error::chain;
 use weir_runtime::metrics::Metrics;
 use weir_runtime::readiness::Readiness;
@@ -300,7 +301,7 @@ impl Agent {
         let routes = admin::routes(view.clone(), requester.clone());
         let configured = readiness.gate("configuration");
         let admin = tokio::spawn(server.serve(readiness.clone(), registry, routes, admin_stop.clone()));
-        let drain_thread = start_drain(drain, shutdown.clone())?;
+        let drain_thread = start_drain(drain, readiness.beat("drain"), shutdown.clone())?;
         let memory = Memory {
             state: Arc::clone(&state),
             epoch,
@@ -365,11 +366,11 @@ impl Agent {
 type DrainThread = std::thread::JoinHandle<Result<(), DrainError>>;
 
 /// Starts the drain thread; if it fails, everything ends.
-fn start_drain(drain: Drain, shutdown: Shutdown) -> Result<DrainThread, RunError> {
+fn start_drain(drain: Drain, beat: Beat, shutdown: Shutdown) -> Result<DrainThread, RunError> {
     std::thread::Builder::new()
         .name("weir-drain".into())
         .spawn(move || {
-            let result = drain.run();
+            let result = drain.run(&beat);
             if let Err(error) = &result {
                 tracing::error!(%error, "the drain thread failed");
                 shutdown.trigger(Cause::Own);

@@ -1,6 +1,7 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`, and whatever routes the binary adds.
 //!
-//! It reads; it never changes anything. `/readyz`'s code follows the gates alone, its body shows everything.
+//! It reads; it never changes anything. `/readyz`'s code follows the gates alone, its body shows everything. `/livez` fails
+//! once a stage hangs.
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,7 +74,7 @@ impl AdminServer {
     ) -> Result<(), AdminError> {
         tracing::info!(address = %self.address, "admin server listens");
         let routes = Router::new()
-            .route("/livez", get(async || "ok\n"))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
             .with_state(Shared { readiness, metrics })
@@ -83,6 +84,17 @@ impl AdminServer {
             .await
             .map_err(AdminError::Serve)
     }
+}
+
+async fn livez(State(shared): State<Shared>) -> Response {
+    let stuck = shared.readiness.stuck();
+    if stuck.is_empty() {
+        return "ok\n".into_response();
+    }
+    let lines = stuck
+        .iter()
+        .map(|(name, age)| format!("[-] {name}: no sign of life for {} s\n", age.as_secs()));
+    (StatusCode::SERVICE_UNAVAILABLE, lines.collect::<String>()).into_response()
 }
 
 async fn readyz(State(shared): State<Shared>, headers: HeaderMap) -> Response {
@@ -110,5 +122,28 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
             tracing::error!(%error, "metrics");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn livez_fails_once_a_stage_hangs_and_says_which() {
+        let readiness = Readiness::new();
+        let _beat = readiness.beat("drain");
+        let shared = Shared {
+            readiness: readiness.clone(),
+            metrics: Metrics::new("agent", "0"),
+        };
+        assert_eq!(livez(State(shared.clone())).await.status(), StatusCode::OK);
+        readiness.age("drain", Duration::from_secs(75));
+        let failed = livez(State(shared)).await;
+        assert_eq!(failed.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(failed.into_body(), 1024).await.unwrap();
+        assert_eq!(body, "[-] stage drain: no sign of life for 75 s\n");
     }
 }

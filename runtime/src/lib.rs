@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod beat;
 pub mod error;
 pub mod exit;
 pub mod login;

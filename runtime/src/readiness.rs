@@ -1,14 +1,16 @@
 //! What the process is ready for: gates that decide `/readyz`'s code, components that only show in its body.
 //!
 //! A degraded component never changes the code: an agent made unready by a sink that is down would block the very
-//! roll-out that repairs it.
+//! roll-out that repairs it. A stage of the process itself that no longer moves does; see [`crate::beat`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
+
+use crate::beat::{Beat, LATE, Pulse, STUCK};
 
 /// How a component does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,6 +39,22 @@ struct Entry {
 struct Inner {
     gates: BTreeMap<String, bool>,
     components: BTreeMap<String, Entry>,
+    stages: BTreeMap<String, Pulse>,
+}
+
+impl Inner {
+    /// The gates, and each stage as one more.
+    fn gates(&self) -> BTreeMap<String, bool> {
+        let stages = self
+            .stages
+            .iter()
+            .map(|(name, pulse)| (name.clone(), pulse.age() <= LATE));
+        self.gates
+            .iter()
+            .map(|(name, open)| (name.clone(), *open))
+            .chain(stages)
+            .collect()
+    }
 }
 
 /// The shared picture; cheap to clone.
@@ -85,6 +103,41 @@ impl Readiness {
         }
     }
 
+    /// Expects signs of life of a stage from now on. Its gate is `stage NAME`.
+    #[must_use]
+    pub fn beat(&self, stage: &str) -> Beat {
+        let (name, pulse) = (format!("stage {stage}"), Pulse::new(Instant::now()));
+        self.lock().stages.insert(name.clone(), pulse.clone());
+        Beat {
+            pulse,
+            readiness: self.clone(),
+            name,
+        }
+    }
+
+    /// The stage has ended.
+    pub(crate) fn silence(&self, name: &str) {
+        self.lock().stages.remove(name);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn age(&self, stage: &str, by: Duration) {
+        if let Some(pulse) = self.lock().stages.get_mut(&format!("stage {stage}")) {
+            pulse.set_age(by);
+        }
+    }
+
+    /// The stages that hang, each with how long: the process is to be started again.
+    #[must_use]
+    pub fn stuck(&self) -> Vec<(String, Duration)> {
+        let inner = self.lock();
+        let ages = inner
+            .stages
+            .iter()
+            .map(|(name, pulse)| (name.clone(), pulse.age()));
+        ages.filter(|(_, age)| *age > STUCK).collect()
+    }
+
     /// Shows how a component does, from `now` on; the same state again keeps its first time.
     pub fn set(&self, component: &str, state: State, now: SystemTime) {
         let mut inner = self.lock();
@@ -104,10 +157,10 @@ impl Readiness {
         self.lock().components.remove(component);
     }
 
-    /// Whether every gate is open.
+    /// Whether every gate is open and every stage lives.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.lock().gates.values().all(|open| *open)
+        self.lock().gates().values().all(|open| *open)
     }
 
     /// The whole picture as of `now`.
@@ -131,9 +184,10 @@ impl Readiness {
                 )
             })
             .collect();
+        let gates = inner.gates();
         Report {
-            ready: inner.gates.values().all(|open| *open),
-            gates: inner.gates.clone(),
+            ready: gates.values().all(|open| *open),
+            gates,
             components,
         }
     }
@@ -144,7 +198,7 @@ impl Readiness {
 pub struct Report {
     /// Whether all gates are open.
     pub ready: bool,
-    /// Gates by name.
+    /// Gates by name, stages among them.
     pub gates: BTreeMap<String, bool>,
     /// Components by name.
     pub components: BTreeMap<String, ComponentReport>,
@@ -224,6 +278,32 @@ mod tests {
         assert!(readiness.is_ready());
         again.set(false);
         assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn stage_without_a_sign_of_life_is_late_then_stuck_until_it_moves_or_ends() {
+        let readiness = Readiness::new();
+        let (drain, control) = (readiness.beat("drain"), readiness.beat("control"));
+        assert!(readiness.is_ready());
+        let age = |seconds| readiness.age("drain", Duration::from_secs(seconds));
+        age(9);
+        assert!(readiness.is_ready());
+        age(2);
+        let report = readiness.report(at(0));
+        assert_eq!((report.ready, report.gates["stage drain"]), (false, false));
+        assert!(report.gates["stage control"]);
+        assert!(report.text().contains("[-] stage drain: not ready\n"));
+        assert!(readiness.stuck().is_empty(), "it may move again");
+        age(50);
+        let stuck = readiness.stuck();
+        assert_eq!(stuck.len(), 1);
+        assert!(
+            stuck[0].0 == "stage drain" && stuck[0].1 > Duration::from_mins(1),
+            "{stuck:?}"
+        );
+        drop(drain);
+        assert!(readiness.is_ready() && readiness.stuck().is_empty());
+        control.tell();
     }
 
     #[test]

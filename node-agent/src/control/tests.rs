@@ -64,7 +64,8 @@ impl Scene {
             stop: stop.clone(),
         })
         .unwrap();
-        let drain = std::thread::spawn(move || drain.run().unwrap());
+        let beat = readiness.beat("drain");
+        let drain = std::thread::spawn(move || drain.run(&beat).unwrap());
         let view = View::default();
         let mut control = Control::new(ControlParts {
             side: Side::Synthetic(shared, Running::default()),

@@ -404,6 +404,7 @@ impl Directory {
 
 async fn run(directory: Arc<Directory>, mut starts: mpsc::Receiver<Start>) {
     let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn_local(directory.parts.readiness.beat("publish").follow());
     while let Some(start) = starts.recv().await {
         match start {
             Start::Run(sink) => {

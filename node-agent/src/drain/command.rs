@@ -178,3 +178,7 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

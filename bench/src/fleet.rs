@@ -190,7 +190,9 @@ impl Fleet {
             }
             None => body,
         };
-        stored["metadata"]["uid"] = json!(format!("uid-of-{}", name(&stored)));
+        if stored["metadata"]["uid"].is_null() {
+            stored["metadata"]["uid"] = json!(format!("uid-of-{}", name(&stored)));
+        }
         let resource = status_of.map_or_else(
             || path.rsplit_once('/').map_or(path, |(resource, _)| resource),
             |(resource, _)| resource,

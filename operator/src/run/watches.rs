@@ -334,9 +334,6 @@ fn on_reports(context: &Arc<Context>) -> impl FnMut(Event<SlimReport>) + Send + 
         let touched = match seen {
             Seen::There(report) => {
                 let name = report.name_any();
-                if let Err(error) = &report.0 {
-                    tracing::warn!(node = name, %error, "the node's report cannot be read; is its agent of another version?");
-                }
                 context.index().set_report(&name, slim::report(report))
             }
             Seen::Gone(report) => context.index().set_report(&report.name_any(), None),

@@ -1,8 +1,11 @@
 //! The few fields of Nodes, agents' pods and `CollectorNode`s that the rollup needs: nothing else is kept in memory.
+//!
+//! They are read as they come, without a guard that holds a whole object first, since there may be 15 000 of each: every
+//! field has a default, and its type is what the API server itself has checked.
 
 use k8s_openapi::api::core::v1::{Affinity, Node, Pod, Taint};
 use kube::api::ApiResource;
-use kube::core::{DeserializeGuard, Object};
+use kube::core::Object;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,11 +18,11 @@ use crate::rollup::{AgentPod, NodeFacts, Report};
 use crate::settings::AgentSettings;
 
 /// A Node without what the kubelet says every minute.
-pub type SlimNode = DeserializeGuard<Object<NodeSpec, Nothing>>;
+pub type SlimNode = Object<NodeSpec, Nothing>;
 /// A Pod's place and state.
-pub type SlimPod = DeserializeGuard<Object<PodSpec, PodStatus>>;
+pub type SlimPod = Object<PodSpec, PodStatus>;
 /// A `CollectorNode`, whether or not it has a spec.
-pub type SlimReport = DeserializeGuard<Object<Option<Nothing>, ReportStatus>>;
+pub type SlimReport = Object<Option<Nothing>, ReportStatus>;
 
 /// How [`SlimNode`] is asked for.
 #[must_use]
@@ -125,7 +128,7 @@ struct Waiting {
 #[must_use]
 pub fn node_facts(node: &SlimNode, settings: &AgentSettings) -> NodeFacts {
     let labels = node.labels().clone();
-    let taints = node.0.as_ref().map_or(&[][..], |node| &node.spec.taints);
+    let taints = &node.spec.taints;
     NodeFacts {
         created: node.creation_timestamp().map_or(0, |time| time.0.as_second()),
         eligible: eligible(settings, &node.name_any(), &labels, taints),
@@ -136,13 +139,12 @@ pub fn node_facts(node: &SlimNode, settings: &AgentSettings) -> NodeFacts {
 /// What matters of an agent's pod; `None` for one that is bound to no node.
 #[must_use]
 pub fn agent_pod(pod: &SlimPod) -> Option<AgentPod> {
-    let object = pod.0.as_ref().ok()?;
-    let node = object
+    let node = pod
         .spec
         .node_name
         .clone()
-        .or_else(|| meant_for(object.spec.affinity.as_ref()?))?;
-    let status = object.status.as_ref();
+        .or_else(|| meant_for(pod.spec.affinity.as_ref()?))?;
+    let status = pod.status.as_ref();
     let condition = |type_: &str| {
         status
             .into_iter()
@@ -215,14 +217,10 @@ fn meant_for(affinity: &Affinity) -> Option<String> {
     })
 }
 
-/// What matters of a report; `None` when the agent has not written one yet. One that is no report at all is there, and
-/// trusted by nobody.
+/// What matters of a report; `None` when the agent has not written one yet.
 #[must_use]
 pub fn report(report: SlimReport) -> Option<Report> {
-    let status = match report.0 {
-        Ok(object) => object.status?,
-        Err(_) => ReportStatus::default(),
-    };
+    let status = report.status?;
     let profiles = status.profiles.iter().filter_map(row::<NodeProfile>);
     let sinks = status.sinks.iter().filter_map(row::<NodeSink>);
     Some(Report {

@@ -160,8 +160,12 @@ async fn secret_without_the_label_is_refused_and_its_bytes_stay_where_they_are()
         until("the labelled Secret to be gathered", TOLD_LIMIT, || async {
             let now = world.cluster.get_json(gathered).await;
             now.map(|now| {
-                let key = format!("{sink}.user.creds");
-                Probe::when(now["data"][&key] == BYTES, (), now["data"].to_string())
+                let data = now["data"].as_object();
+                let there = data
+                    .into_iter()
+                    .flatten()
+                    .any(|(key, value)| key.starts_with(&sink) && value == BYTES);
+                Probe::when(there, (), now["data"].to_string())
             })
         })
         .await?;

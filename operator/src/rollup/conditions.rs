@@ -148,7 +148,22 @@ impl View<'_> {
             };
             return draft(true, reason, &message);
         }
-        draft(false, self.worst().unwrap_or(R::NodesPending), &message)
+        // An Event has these words, too, and must say what to do.
+        draft(
+            false,
+            self.worst().unwrap_or(R::NodesPending),
+            &self.counts_and_why(),
+        )
+    }
+
+    fn counts_and_why(&self) -> String {
+        use ConditionReason as R;
+        let why = self
+            .tally()
+            .problems
+            .most_but(&[R::NodesPending, R::AwaitingAgents])
+            .map(|(reason, node, why)| format!("; most often {reason}, as on {node}: {why}"));
+        format!("{}{}", counts(self.tally()), why.unwrap_or_default())
     }
 
     /// Why not every node is live, worst first. Of an agent that does not answer, why it does not run says more.
@@ -270,11 +285,7 @@ impl View<'_> {
             return draft(*reason, message);
         }
         if let Some(reason) = self.worst() {
-            let why = tally
-                .problems
-                .most_but(&[R::NodesPending, R::AwaitingAgents])
-                .map(|(reason, node, why)| format!("; most often {reason}, as on {node}: {why}"));
-            return draft(reason, &format!("{}{}", counts(tally), why.unwrap_or_default()));
+            return draft(reason, &self.counts_and_why());
         }
         if let Some((reason, nodes, why)) = tally.delivery.most() {
             return draft(

@@ -53,7 +53,10 @@ pub async fn follow<K>(
     loop {
         let limit = if listing { LIST_TIMEOUT } else { Duration::MAX };
         let next = async {
-            tokio::time::sleep(wait).await;
+            // A sleep of nothing lasts a millisecond, and a list of a large fleet is thousands of events.
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
             tokio::time::timeout(limit, stream.next()).await
         };
         let event = tokio::select! {

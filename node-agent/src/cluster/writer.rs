@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use weir_profile::api::API_VERSION;
 use weir_profile::{CollectorNode, CollectorNodeStatus};
 use weir_runtime::backoff::Backoff;
+use weir_runtime::error::chain;
 use weir_runtime::readiness::Gate;
 
 use super::FIELD_MANAGER;
@@ -131,7 +132,7 @@ impl Writer {
                             written_once = true;
                         }
                         Err(error) => {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "the node's report is not written; it is tried again");
+                            tracing::warn!(error = chain(&error), "the node's report is not written; it is tried again");
                             not_before = Instant::now() + retry.next(rand::random());
                         }
                     }
@@ -139,7 +140,7 @@ impl Writer {
                 () = sleep_until(reread_at) => {
                     reread_at = Instant::now() + Fleet::read(&self.credentials).reread_interval(rand::random());
                     if let Err(error) = self.reread(&mut report).await {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "the own report was not read");
+                        tracing::debug!(error = chain(&error), "the own report was not read");
                     }
                 }
                 changed = node.changed() => {

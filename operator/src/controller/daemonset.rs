@@ -49,7 +49,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     stop.run_until_cancelled(Box::pin(follow(&context))).await;
 }
 
-async fn follow(context: &Context) {
+pub(super) async fn follow(context: &Context) {
     let retries = Retries::default();
     let mut failures = 0;
     context.dirty.agents.add([ONE.to_owned()]);
@@ -58,8 +58,8 @@ async fn follow(context: &Context) {
         let last = Instant::now();
         tokio::select! {
             _names = context.dirty.agents.take(SETTLE) => {
-                if retry.is_some() {
-                    sleep_until(last + RETRY_LEAST).await;
+                if let Some(retry) = retry {
+                    sleep_until(retry.min(last + RETRY_LEAST)).await;
                 }
             }
             () = sleep_until(retry.unwrap_or(last)), if retry.is_some() => {}
@@ -94,7 +94,7 @@ pub(super) async fn visit_once(context: &Context, failures: u32) -> Result<(), A
 async fn reconcile(context: &Context) -> Result<Resources<super::Applied>, AgentsError> {
     let inputs = dereference::dereference(context).await?;
     let validated = validate(&inputs);
-    let mut resources = build(
+    let resources = build(
         &context.settings,
         &context.image,
         &context.namespaces.agents,
@@ -104,7 +104,6 @@ async fn reconcile(context: &Context) -> Result<Resources<super::Applied>, Agent
         return Ok(apply::apply(context, resources).await?);
     };
     // Only the agents themselves wait for definitions of their version: credentials rotate meanwhile.
-    resources.daemon_set = None;
     apply::apply_secret(context, resources.secret.as_ref()).await?;
     Err(AgentsError::Crds(trouble))
 }

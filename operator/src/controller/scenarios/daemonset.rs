@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Server, World, play, profile, secret, sink_with_credentials};
-use crate::controller::daemonset::visit_once;
+use crate::controller::daemonset::{follow, visit_once};
 use weir_profile::api::ConditionReason;
 
 const SECRET: &str = "/api/v1/namespaces/weir-agents/secrets/weir-agent-sinks";
@@ -262,4 +262,31 @@ async fn agents_wait_for_crds_of_their_version() {
     let (result, _) = play(visit_once(&rig.context, 0), both(&mut rig.server)).await;
     result.unwrap();
     assert_eq!(rig.context.troubles.first(), None);
+}
+
+/// *Scenario:* the API server refuses the agents' objects for a minute, in which something happens ten times a second.
+/// *Guarantees:* attempts stay 5 s apart but for the first ones, however much happens, and breed no more of themselves.
+#[tokio::test(start_paused = true)]
+async fn agents_that_are_refused_are_not_tried_the_more_the_more_happens() {
+    let mut rig = Rig::new(world());
+    let context = rig.context.clone();
+    let busy = async {
+        loop {
+            context.dirty.agents.add(["agents".to_owned()]);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let mut attempts = 0;
+    let refuses = async {
+        loop {
+            let (call, answer) = rig.server.next().await;
+            attempts += usize::from(call.path == SECRET);
+            let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid", "message": "no"});
+            answer.send_response(super::rig::respond(422, &status));
+        }
+    };
+    let all = async { tokio::join!(follow(&context), busy, refuses) };
+    let minute = std::time::Duration::from_mins(1);
+    assert!(tokio::time::timeout(minute, Box::pin(all)).await.is_err());
+    assert!((8..=16).contains(&attempts), "{attempts} attempts");
 }

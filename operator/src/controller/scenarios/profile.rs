@@ -262,6 +262,26 @@ async fn profile_of_nodes_that_may_not_be_watched_is_unknown() {
     assert_eq!(condition(&written.body["status"], "Ready"), ("True", "Live"));
 }
 
+/// *Scenario:* the API server takes the status, and leaves the Event about it unanswered.
+/// *Guarantees:* the visit ends all the same, and so does the next one.
+#[tokio::test]
+async fn profile_visit_never_waits_for_an_event() {
+    let mut rig = Rig::new(World {
+        sinks: vec![sink()],
+        index: live(),
+        ..World::default()
+    });
+    let profiles = Profiles::new(rig.context.clone());
+    let object = rig.bring(&profile());
+    let server = &mut rig.server;
+    let (action, _) = play(profiles.reconcile(&object), server.accept("PATCH", STATUS)).await;
+    action.unwrap();
+    let (event, _unanswered) = rig.server.next().await;
+    assert_eq!(event.body["reason"], "Live", "{:#}", event.body);
+    profiles.reconcile(&object).await.unwrap();
+    assert!(rig.server.is_silent());
+}
+
 /// *Scenario:* a node fails, recovers and fails again within a second.
 /// *Guarantees:* the first two changes are written at once; the third waits for the bucket, at most 5 s.
 #[tokio::test]

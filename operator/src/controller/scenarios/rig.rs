@@ -212,7 +212,7 @@ impl Server {
     }
 }
 
-fn respond(code: u16, object: &Value) -> Response<Body> {
+pub(super) fn respond(code: u16, object: &Value) -> Response<Body> {
     Response::builder()
         .status(code)
         .body(Body::from(serde_json::to_vec(object).unwrap()))

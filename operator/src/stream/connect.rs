@@ -1,15 +1,14 @@
 //! One connection to a sink's servers with credentials that came from Secrets and never touch a disk.
 
-use std::error::Error;
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_nats::rustls::pki_types::pem::{self, PemObject};
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, ClientConfig, RootCertStore};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use weir_profile::api::ConditionReason;
-use weir_runtime::error::chain;
+use weir_runtime::error::{chain, is_tls};
 use weir_runtime::login::Login;
 
 use super::StreamTrouble;
@@ -173,18 +172,6 @@ fn tls_failed() -> (ConditionReason, bool, &'static str) {
         false,
         "check the server's certificate and name against tls.caSecretRef, and the client's certificate",
     )
-}
-
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 fn refused() -> (ConditionReason, bool, &'static str) {

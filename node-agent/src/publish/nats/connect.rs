@@ -1,18 +1,14 @@
 //! One attempt to connect to one of the servers, and what its failure means.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{
-    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, rustls,
-};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
-use weir_runtime::error::chain;
+use weir_runtime::error::{chain, is_tls};
 use weir_runtime::login::Login;
 
 use crate::publish::credentials::{Credentials, CredentialsError};
@@ -272,16 +268,4 @@ fn tls_failed() -> (TroubleKind, &'static str) {
         TroubleKind::Tls,
         "check the server's certificate and name against the sink's CA, and the client certificate",
     )
-}
-
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
